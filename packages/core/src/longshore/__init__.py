@@ -1,0 +1,1 @@
+"""Run predefined workflows for the holders of a contract."""

@@ -1,0 +1,67 @@
+"""Models to JSON and back: one converter for stores, plans, specs and manifests.
+
+Times are RFC 3339 in UTC, durations seconds, bytes base64, paths and enums strings. Members that a
+model does not have are an error, never ignored.
+"""
+
+import base64
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import cattrs
+
+from longshore.models.job import AnnouncedInput, InlineInput
+
+T = TypeVar("T")
+
+
+def format_time(at: datetime) -> str:
+    """Return ``at`` as RFC 3339 in UTC, with microseconds."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def parse_time(text: str) -> datetime:
+    """Return the aware time that an RFC 3339 text names."""
+    return datetime.fromisoformat(text)
+
+
+def _structure_input(value: Any, _: Any) -> InlineInput | AnnouncedInput:
+    if "content" in value:
+        return InlineInput(content=base64.b64decode(value["content"]))
+    return AnnouncedInput(**value)
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True, omit_if_default=True)
+    converter.register_unstructure_hook(datetime, format_time)
+    converter.register_structure_hook(datetime, lambda value, _: parse_time(value))
+    converter.register_unstructure_hook(timedelta, timedelta.total_seconds)
+    converter.register_structure_hook(timedelta, lambda value, _: timedelta(seconds=value))
+    converter.register_unstructure_hook(bytes, lambda value: base64.b64encode(value).decode())
+    converter.register_structure_hook(bytes, lambda value, _: base64.b64decode(value))
+    converter.register_unstructure_hook(Path, str)
+    converter.register_structure_hook(Path, lambda value, _: Path(value))
+    converter.register_structure_hook(InlineInput | AnnouncedInput, _structure_input)
+    return converter
+
+
+converter = _make_converter()
+
+
+def to_json(value: Any) -> str:
+    """Return ``value``, a model or a tree of models, as compact JSON."""
+    return json.dumps(converter.unstructure(value), separators=(",", ":"), ensure_ascii=False)
+
+
+def from_json(kind: type[T], text: str | bytes) -> T:
+    """Return the ``kind`` that ``text`` holds.
+
+    Raises:
+        ValueError: not JSON, or not of that shape.
+    """
+    try:
+        return converter.structure(json.loads(text), kind)
+    except (cattrs.BaseValidationError, TypeError, KeyError, AttributeError) as exc:
+        raise ValueError(f"not a {kind.__name__}: {'; '.join(cattrs.transform_error(exc))}") from exc

@@ -1,0 +1,63 @@
+"""The words of the design as frozen values."""
+
+from longshore.lifecycle import JobState
+from longshore.models.job import (
+    AnnouncedInput,
+    Fault,
+    InlineInput,
+    Job,
+    JobEvent,
+    JobRequest,
+    Outcome,
+    OutcomeKind,
+    Product,
+    Progress,
+    Reason,
+    StopRequest,
+)
+from longshore.models.run import JobSpec, Observation, Phase, RunRef, Snapshot
+from longshore.models.workflow import (
+    Dataset,
+    Input,
+    InputKind,
+    LogRule,
+    Network,
+    Output,
+    OutputKind,
+    Release,
+    ReleaseRule,
+    Resources,
+    Workflow,
+)
+
+__all__ = [
+    "AnnouncedInput",
+    "Dataset",
+    "Fault",
+    "InlineInput",
+    "Input",
+    "InputKind",
+    "Job",
+    "JobEvent",
+    "JobRequest",
+    "JobSpec",
+    "JobState",
+    "LogRule",
+    "Network",
+    "Observation",
+    "Outcome",
+    "OutcomeKind",
+    "Output",
+    "OutputKind",
+    "Phase",
+    "Product",
+    "Progress",
+    "Reason",
+    "Release",
+    "ReleaseRule",
+    "Resources",
+    "RunRef",
+    "Snapshot",
+    "StopRequest",
+    "Workflow",
+]

@@ -1,0 +1,1 @@
+"""Where jobs, events and transfers are kept."""

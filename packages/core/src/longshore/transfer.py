@@ -1,0 +1,111 @@
+"""Every byte an attempt may read or write, as signed requests made beforehand.
+
+A plan is all that a mover needs: it holds no credential, nothing in it can be listed, and each
+request is for one object and one method until ``valid_until``.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+
+import attrs
+
+
+class Audience(StrEnum):
+    """Who will use a signed request; it decides the endpoint that the URL names."""
+
+    CONSUMER = "consumer"
+    JOB = "job"
+    SERVICE = "service"
+
+
+@attrs.frozen(kw_only=True)
+class SignedRequest:
+    """One request that anybody who holds it may send until ``expires_at``.
+
+    ``url`` is ``http(s):`` or, on one machine, ``file:``. Only ``headers`` are signed.
+    """
+
+    method: str
+    url: str = attrs.field(repr=False)  # whoever reads it may use it
+    headers: Mapping[str, str] = attrs.field(factory=dict[str, str])
+    expires_at: datetime
+
+
+@attrs.frozen(kw_only=True)
+class UploadTicket:
+    """An upload that nobody can read before it is committed. ``max_size`` is bytes.
+
+    ``upload_id`` is the storage's own name for the upload; ``id`` is ours, and travels with the
+    object, so that a repeated commit can tell that it is done.
+    """
+
+    id: str
+    key: str
+    upload_id: str
+    max_size: int
+    part_size: int
+
+
+@attrs.frozen(kw_only=True)
+class SignedUpload:
+    """The requests of one upload: part n (from 1) takes ``part_size`` bytes, the last the rest."""
+
+    ticket_id: str
+    part_size: int
+    parts: tuple[SignedRequest, ...]
+
+
+@attrs.frozen(kw_only=True)
+class UploadReceipt:
+    """What the uploader says it sent: bytes, hex sha256, and the tag of each part.
+
+    A receipt without ``parts`` means what the storage itself lists; without ``size`` or ``sha256``
+    nothing is compared with it.
+    """
+
+    size: int | None = None
+    sha256: str | None = None
+    parts: tuple[str, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class StoredObject:
+    """A readable object: ``size`` in bytes; ``sha256`` in hex where the storage knows it."""
+
+    key: str
+    size: int
+    modified_at: datetime
+    sha256: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PlannedInput:
+    """An input to fetch: its declared name, the request, and what must arrive."""
+
+    name: str
+    request: SignedRequest
+    size: int
+    sha256: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class PlannedOutput:
+    """An output to send: its declared name and the upload."""
+
+    name: str
+    upload: SignedUpload
+
+
+@attrs.frozen(kw_only=True)
+class TransferPlan:
+    """All transfers of one attempt; the manifest is sent last."""
+
+    job_id: str
+    attempt: int
+    inputs: tuple[PlannedInput, ...] = ()
+    outputs: tuple[PlannedOutput, ...] = ()
+    log: SignedUpload
+    manifest: SignedUpload
+    valid_until: datetime
+    generation: int = 1
