@@ -2,7 +2,7 @@
 
 ```
 LongshoreError
-├── RequestError                  change the request (or the file, or the settings) and send it again
+├── RequestError                  change the request, file or settings and send it again
 │   ├── Invalid                   one or more mistakes, each with its place: ``problems``
 │   │   ├── WorkflowInvalid       a workflow definition
 │   │   ├── RequestInvalid        a job request: parameters, inputs, resources
@@ -27,6 +27,7 @@ LongshoreError
     │   └── DuplicatePlugin       two distributions claim one name
     ├── AttemptGone               a renewal for an attempt the engine does not have
     ├── IsolationUnavailable      the sandbox that is asked for does not work here
+    ├── WorkflowRefused           the provider's settings do not allow this kind of workflow here
     └── JobFailed                 raised by the façade's ``result()``: the job ended otherwise
 ```
 """
@@ -48,9 +49,13 @@ class Problem:
 
 
 class LongshoreError(Exception):
-    """Base of all errors of Longshore. ``hint`` says what to do, ``code`` is stable."""
+    """Base of all errors of Longshore. ``hint`` says what to do, ``code`` is stable.
+
+    ``is_request`` says whether another request would help: the class without the import.
+    """
 
     code = "error"
+    is_request = False
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
@@ -65,6 +70,7 @@ class RequestError(LongshoreError):
     """The caller must change something."""
 
     code = "request"
+    is_request = True
 
 
 class Invalid(RequestError):
@@ -229,6 +235,12 @@ class IsolationUnavailable(ReportError):
     """The sandbox that is asked for does not work on this machine."""
 
     code = "isolation-unavailable"
+
+
+class WorkflowRefused(ReportError):
+    """The provider's machine does not run this kind of workflow, by its settings."""
+
+    code = "not-allowed"
 
 
 class JobFailed(ReportError):

@@ -1,11 +1,17 @@
 """Sizes and durations as people write them: ``1 GiB``, ``90s``, ``1h30m``."""
 
 import re
+from collections.abc import Callable, Mapping
 from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGTP]i?B?|B)?\s*\Z")
-_UNITS = {unit: 1024 ** (power + 1) for power, unit in enumerate("KMGTP")}
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
+#: most bytes (a signed 64-bit number holds them), longest duration, most CPUs or GPUs
+_LARGEST = 2**63 - 1
+_LONGEST = timedelta(days=3650)
+_MOST = 100_000
 
 
 def parse_size(value: object) -> int:
@@ -17,18 +23,18 @@ def parse_size(value: object) -> int:
     Raises:
         ValueError: not a size.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
         return value
     match = _SIZE.match(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is not a size such as '1 GiB' or a number of bytes")
-    number, unit = float(match[1]), match[2] or "B"
-    if unit == "B":
-        return int(number)
-    factor = _UNITS[unit[0].upper()]
-    if unit.endswith("B") and "i" not in unit:
-        factor = 1000 ** (list(_UNITS).index(unit[0].upper()) + 1)
-    return int(number * factor)
+    unit = match[2] or "B"
+    power = "BKMGTP".index(unit[0].upper())
+    factor = (1000 if power and unit.endswith("B") and "i" not in unit else 1024) ** power
+    size = float(match[1]) * factor
+    if size > _LARGEST:
+        raise ValueError(f"{value!r} is more than {_LARGEST} bytes")
+    return int(size)
 
 
 def parse_duration(value: object) -> timedelta:
@@ -37,15 +43,22 @@ def parse_duration(value: object) -> timedelta:
     Raises:
         ValueError: not a duration.
     """
+    seconds = _seconds(value)
+    if seconds is None or not 0 <= seconds <= _LONGEST.total_seconds():
+        raise ValueError(f"{value!r} is not a duration such as '1h30m' or a number of seconds")
+    return timedelta(seconds=seconds)
+
+
+def _seconds(value: object) -> float | None:
     if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, int | float) and not isinstance(value, bool):
         return value
-    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-        return timedelta(seconds=value)
     match = _DURATION.match(value.strip()) if isinstance(value, str) and value.strip() else None
     if match is None:
-        raise ValueError(f"{value!r} is not a duration such as '1h30m' or a number of seconds")
+        return None
     days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def format_size(size: int) -> str:
@@ -56,3 +69,51 @@ def format_size(size: int) -> str:
             break
         number /= 1024
     return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+
+
+def parse_cpus(value: object) -> float:
+    """Return a number of CPUs, which may be a fraction.
+
+    Raises:
+        ValueError: not a positive number.
+    """
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 < value <= _MOST:
+        return float(value)
+    raise ValueError(f"{value!r} is not a number of CPUs such as 2 or 0.5")
+
+
+def parse_count(value: object) -> int:
+    """Return a whole number of things.
+
+    Raises:
+        ValueError: not one.
+    """
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
+        return value
+    raise ValueError(f"{value!r} is not a whole number such as 0 or 1")
+
+
+def _positive_size(value: object) -> int:
+    size = parse_size(value)
+    if not size:
+        raise ValueError("must be more than nothing")
+    return size
+
+
+def _positive_duration(value: object) -> timedelta:
+    duration = parse_duration(value)
+    if not duration:
+        raise ValueError("must be more than nothing")
+    return duration
+
+
+#: how each resource of a job is written
+RESOURCES: Mapping[str, Callable[[object], Any]] = MappingProxyType(
+    {
+        "cpu": parse_cpus,
+        "memory": _positive_size,
+        "gpu": parse_count,
+        "disk": parse_size,
+        "walltime": _positive_duration,
+    }
+)

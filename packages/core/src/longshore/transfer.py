@@ -109,3 +109,38 @@ class TransferPlan:
     manifest: SignedUpload
     valid_until: datetime
     generation: int = 1
+
+
+class TransferKind(StrEnum):
+    """What a stored ticket is for."""
+
+    INPUT = "input"
+    OUTPUT = "output"
+    LOG = "log"
+    MANIFEST = "manifest"
+
+
+class TransferState(StrEnum):
+    """Whether an upload may still become an object."""
+
+    OPEN = "open"
+    COMMITTED = "committed"
+    ABORTED = "aborted"
+
+
+@attrs.frozen(kw_only=True)
+class Transfer:
+    """A ticket as the store keeps it, so that a restarted supervisor can commit or abort it.
+
+    ``attempt`` is 0 for a job's inputs. ``receipt`` is what was said of an input, and ``announced``
+    whether the consumer said that it comes.
+    """
+
+    job_id: str
+    attempt: int
+    kind: TransferKind
+    name: str
+    ticket: UploadTicket
+    state: TransferState = TransferState.OPEN
+    receipt: UploadReceipt = UploadReceipt()
+    announced: bool = False

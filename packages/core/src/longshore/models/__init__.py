@@ -15,7 +15,7 @@ from longshore.models.job import (
     Reason,
     StopRequest,
 )
-from longshore.models.run import JobSpec, Observation, Phase, RunRef, Snapshot
+from longshore.models.run import LOG_CAP, JobSpec, Observation, Phase, RunRef, Snapshot, run_ref
 from longshore.models.workflow import (
     Dataset,
     Input,
@@ -31,6 +31,7 @@ from longshore.models.workflow import (
 )
 
 __all__ = [
+    "LOG_CAP",
     "AnnouncedInput",
     "Dataset",
     "Fault",
@@ -60,4 +61,5 @@ __all__ = [
     "Snapshot",
     "StopRequest",
     "Workflow",
+    "run_ref",
 ]

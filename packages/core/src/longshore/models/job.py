@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from longshore.lifecycle import FINAL, JobState
+from longshore.models.workflow import Resources
 
 
 class Fault(StrEnum):
@@ -117,10 +118,11 @@ class Product:
 class Job:
     """A job as its events made it: ``replay(events)`` gives the same value.
 
-    ``seq`` is the number of its last event. ``parameters`` and ``resources`` are the request's;
-    ``inputs`` are the names that are there. ``enforced`` says how each limit is held by the
-    backend. ``next_what`` happens by ``next_by``. ``unconfirmed`` says that the engine never
-    answered for the worker's end.
+    ``seq`` is the number of its last event. ``parameters`` and ``resources`` are the request's as
+    the policy resolved them; ``inputs`` are the names that are there. ``enforced`` says how each
+    limit is held by the backend. ``next_what`` happens by ``next_by``. ``unconfirmed`` says that
+    the engine never answered for the worker's end. ``key`` is the submission's idempotency key and
+    ``fingerprint`` the hash of the request that came with it.
     """
 
     id: str
@@ -133,7 +135,7 @@ class Job:
     seq: int = 0
     attempt: int = 1
     parameters: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-    resources: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    resources: Resources = Resources()
     inputs: tuple[str, ...] = ()
     dispatched: bool = False
     stop: StopRequest | None = None
@@ -150,6 +152,7 @@ class Job:
     next_what: str | None = None
     next_by: datetime | None = None
     key: str | None = None
+    fingerprint: str | None = None
 
     @property
     def is_final(self) -> bool:

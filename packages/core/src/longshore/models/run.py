@@ -7,8 +7,11 @@ from pathlib import Path
 
 import attrs
 
-from longshore.models.job import Outcome, Progress
+from longshore.models.job import Job, Outcome, Progress
 from longshore.models.workflow import Dataset, Input, Network, Output, Resources
+
+#: bytes of a worker's log that are kept
+LOG_CAP = 100 * 1024**2
 
 
 @attrs.frozen(order=True)
@@ -23,6 +26,11 @@ class RunRef:
     def name(self) -> str:
         """The deterministic name of the engine's object."""
         return f"ls-{self.job_id}-{self.attempt}"
+
+
+def run_ref(job: Job) -> RunRef:
+    """Return the reference of the job's present attempt."""
+    return RunRef(job.id, job.attempt, job.tenant)
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +54,7 @@ class JobSpec:
     resources: Resources = Resources()
     network: Network = Network.STORAGE
     directory: Path | None = None
-    log_cap: int = 100 * 1024**2
+    log_cap: int = LOG_CAP
     grace: timedelta = timedelta(seconds=30)
 
 

@@ -23,9 +23,7 @@ class StorageBackend(abc.ABC):
     """
 
     @abc.abstractmethod
-    async def sign_read(
-        self, key: str, *, audience: Audience, expires: timedelta
-    ) -> SignedRequest:
+    async def sign_read(self, key: str, *, audience: Audience, expires: timedelta) -> SignedRequest:
         """Return a request that reads the object ``key`` and nothing else until it expires.
 
         Signing does no I/O that can fail: a missing object shows when the request is sent.

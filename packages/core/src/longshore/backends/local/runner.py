@@ -1,0 +1,204 @@
+"""A runner: carries out attempts, one after the other, each from its order to its manifest.
+
+It is the parent of the worker, and of what the worker leaves behind. Everything that it must not
+forget is in the attempt's files before it goes on, so that another runner can continue after its
+death: a worker is never started twice, and an end that nobody saw is said to be lost.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from longshore.backends.local import attempts, cgroups, processes
+from longshore.backends.local.attempts import Order
+from longshore.backends.local.care import Canceled, Care
+from longshore.backends.local.hints import Hints
+from longshore.backends.local.wakeups import Wakeups
+from longshore.backends.local.worker import Ended, Worker, adopt, start
+from longshore.models.job import Outcome, OutcomeKind
+from longshore.models.run import Phase
+from longshore.staging import FileTransport, StagingFailed, stage_in, stage_out
+
+#: bytes of an order on the pipe from the service; short enough to be read and written whole
+RECORD = 64
+#: runners that die before they start a worker prove something; then the attempt is given back
+_CLAIMS = 3
+#: and so do runners that die while they stage out
+_LATE_CLAIMS = 20
+_RETRY_MAX = 5.0
+
+
+class Runner:
+    """Serves orders until the service and the keeper have no more for it."""
+
+    def __init__(self, state: str, *, group: str | None) -> None:
+        self._attempts = f"{state}/attempts"
+        self._hints = Hints(state)
+        self._wakeups = Wakeups()
+        self._group = group
+        self._cage: cgroups.Cage | None = None
+        self._self = processes.this_process(os.getpid())
+
+    def serve(self, orders: int, keeper: int, on_first: Callable[[], object]) -> None:
+        """Take orders from the pipe until its other end is closed, or the keeper is gone."""
+        idle = True
+
+        def keeper_ended(*_: object) -> None:
+            if idle:  # nobody would see our end: let the service start another keeper
+                raise SystemExit(0)
+
+        signal.signal(signal.SIGHUP, keeper_ended)
+        first = True
+        while os.getppid() == keeper and (record := os.read(orders, RECORD)):
+            idle = False
+            if first:
+                on_first()
+                first = False
+            self.care(record.rstrip(b"\0").decode())
+            idle = True
+
+    def care(self, name: str) -> None:
+        """Do what is left to do for an attempt, unless somebody does or nothing is left."""
+        path = f"{self._attempts}/{name}"
+        try:
+            lock = attempts.claim(path)
+        except OSError:
+            return  # removed
+        if lock is None:
+            return
+        try:
+            order = attempts.read_order(path)
+            if order is not None:
+                self._carry_out(Care(path, lock, order, self._hints, self._self))
+        except FileNotFoundError:
+            if os.path.exists(f"{path}/order.json"):
+                raise
+        finally:
+            os.close(lock)
+
+    def _carry_out(self, attempt: Care) -> None:
+        if attempt.record.is_over:
+            return
+        if attempt.record.marked:
+            self._continue(attempt)
+        else:
+            try:
+                self._begin(attempt)
+            except Canceled:
+                attempt.give_up("canceled", "stopped before the worker started")
+            except StagingFailed as exc:
+                attempt.give_up(exc.code, str(exc))
+            except OSError as exc:
+                full = exc.errno in {28, 122}
+                attempt.give_up("disk" if full else "internal", f"cannot prepare: {exc.strerror}")
+
+    def _begin(self, attempt: Care) -> None:
+        order = attempt.order
+        attempt.check_stop()
+        if attempt.record.claims > _CLAIMS:
+            attempt.note(Phase.TAKEN, message="its runner died before the worker started")
+            return
+        for directory in order.directories:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(directory, 0o700)
+        for file, text in order.files.items():
+            attempts.replace(file, text.encode())
+        plan = attempts.read_plan(attempt.path, order)
+        if plan.inputs:
+            attempt.note(Phase.STAGING_IN)
+            with attempt.interruptible():
+                places = {name: Path(place) for name, place in order.input_places.items()}
+                stage_in(plan, order.inputs, places, FileTransport())
+        cage = None if order.kill else self._enter_cage()
+        held = cage.limit(order.resources, order.pids) if cage else frozenset[str]()
+        attempt.mark(_enforced(order, held))
+        attempt.check_stop()  # after the mark: whoever asked before it sees that we never start
+        attempt.started_at = datetime.now(UTC)
+        started = start(attempt.path, order, cage if "memory" in held else None)
+        if isinstance(started, Worker):
+            attempt.note_worker(started.process)
+            ended = started.wait(self._wakeups, attempt.follow)
+        else:
+            ended = started
+        self._finish(attempt, _outcome(ended))
+
+    def _continue(self, attempt: Care) -> None:
+        """Go on where another runner was lost."""
+        record = attempt.record
+        outcome = record.observation.outcome
+        if outcome is None:
+            worker = adopt(attempt.path, attempt.order, record)
+            ended = worker.wait(self._wakeups, attempt.follow) if worker else None
+            if ended is None:
+                code = attempts.read_exit(attempt.path)
+                ended = Ended(code) if code is not None else None
+            outcome = _outcome(ended) if ended else Outcome(kind=OutcomeKind.LOST)
+        if attempt.record.claims > _LATE_CLAIMS:
+            attempt.note(Phase.ENDED, message="its runners died while they staged out", outcome=outcome)
+            return
+        self._finish(attempt, outcome)
+
+    def _finish(self, attempt: Care, outcome: Outcome) -> None:
+        attempt.note_outcome(outcome)
+        problem = self._stage_out(attempt, outcome)
+        attempt.note(Phase.ENDED, message=problem)
+
+    def _stage_out(self, attempt: Care, outcome: Outcome) -> str:
+        """Offer the results until the storage took them; return what is wrong after all."""
+        order = attempt.order
+        places = {name: Path(place) for name, place in order.output_places.items()}
+        until = time.monotonic() + order.outage.total_seconds()
+        delay = 0.05
+        while True:
+            try:
+                manifest = stage_out(
+                    attempts.read_plan(attempt.path, order),
+                    order.outputs,
+                    places,
+                    log=Path(attempt.path, "log"),
+                    log_cap=order.log_cap,
+                    outcome=outcome,
+                    started_at=attempt.started_at,
+                    ended_at=attempt.record.observation.ended_at,
+                    transport=FileTransport(),
+                )
+                lacking = [p for p in manifest.problems if p.code == "output-unavailable"]
+                problem = "; ".join(f"{p.name}: {p.message}" for p in lacking)
+            except StagingFailed as exc:
+                problem = str(exc)
+            if not problem or time.monotonic() > until or attempt.is_discarded():
+                return problem
+            self._wakeups.wait(delay)
+            delay = min(delay * 2, _RETRY_MAX)
+
+    def _enter_cage(self) -> cgroups.Cage | None:
+        if self._group is not None:
+            self._cage, self._group = cgroups.enter(f"{self._group}/{os.getpid()}"), None
+        return self._cage
+
+
+def _outcome(ended: Ended) -> Outcome:
+    if ended.stopped is not None:
+        return Outcome(
+            kind=OutcomeKind.STOPPED,
+            exit_code=ended.code,
+            by=ended.stopped,
+            why=ended.stopped,
+            reason=ended.reason,
+        )
+    if ended.code is None:
+        return Outcome(kind=OutcomeKind.LOST)
+    return Outcome(kind=OutcomeKind.EXITED, exit_code=ended.code, reason=ended.reason)
+
+
+def _enforced(order: Order, held: frozenset[str]) -> dict[str, str]:
+    """Say for each limit how it is held."""
+    memory = "prlimit" if processes.LINUX else "not enforced"
+    alone = {"memory": memory, "cpu": "not enforced", "pids": "not enforced"}
+    engine = dict.fromkeys(alone, "container") if order.kill else alone
+    limits = {name: "cgroup" if name in held else how for name, how in engine.items()}
+    return {**order.enforced, **limits, "walltime": "timer", "disk": "not enforced"}

@@ -1,0 +1,172 @@
+"""The service inside a program: everything in one state directory, no server.
+
+Any number of programs may work on one directory. Each submits, reads and cancels by itself; one of
+them at a time also supervises. It leaves only when no job is unfinished, or after a detached
+process took the role over, so a job goes on when the program that submitted it ends.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from anyio.abc import TaskGroup
+
+from longshore.clock import Clock
+from longshore.host import Host, open_host
+from longshore.lifecycle import ACTIVE
+from longshore.models import Workflow
+from longshore.role import Role
+from longshore.settings import load_table, parse_settings
+from longshore.stores.abc import JobQuery
+
+#: the one tenant of an embedded service
+TENANT = "local"
+_TRY_AGAIN = 1.0
+_HANDOVER = 15.0
+_log = logging.getLogger("longshore.embedded")
+
+
+def default_home(environment: Mapping[str, str] | None = None) -> Path:
+    """Return ``$LONGSHORE_STATE``, else ``$XDG_STATE_HOME/longshore``, else its usual place."""
+    environment = os.environ if environment is None else environment
+    if environment.get("LONGSHORE_STATE"):
+        return Path(environment["LONGSHORE_STATE"]).expanduser().absolute()
+    base = environment.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(base).expanduser().absolute() / "longshore"
+
+
+class Embedded:
+    """A host, and a share in supervising it. Made by ``open_embedded``."""
+
+    def __init__(self, host: Host, home: Path, table: Mapping[str, Any], tasks: TaskGroup) -> None:
+        self.host = host
+        self.home = home
+        self._table = table
+        self._role = Role(home)
+        self._tasks = tasks
+        self._holding: anyio.CancelScope | None = None
+        self._given_up = anyio.Event()
+        #: set once this program has supervised
+        self.held = anyio.Event()
+
+    @property
+    def is_holder(self) -> bool:
+        """Whether this program supervises the jobs of its directory."""
+        return self._role.is_held
+
+    def engage(self) -> None:
+        """Supervise as soon as nobody else does; until then wake whoever does."""
+        if self._holding is None:
+            self._holding = anyio.CancelScope()
+            self._tasks.start_soon(self._hold, self._holding)
+        self.wake()
+
+    def wake(self) -> None:
+        """Tell whoever supervises that there is something new."""
+        if self._role.is_held:
+            self.host.wake()
+        else:
+            self._role.wake_holder()
+
+    async def _hold(self, scope: anyio.CancelScope) -> None:
+        with scope:
+            while True:
+                if self._role.acquire():
+                    self.held.set()
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(self._listen)
+                        await self.host.supervise()
+                await anyio.sleep(_TRY_AGAIN)
+        self._role.release()
+        self._given_up.set()
+
+    async def _listen(self) -> None:
+        try:
+            path = self._role.wake_socket()
+            async with await anyio.create_unix_datagram_socket(local_path=path) as hints:
+                async for _ in hints:
+                    self.host.wake()
+        except OSError as exc:
+            _log.info("no wake socket, polling instead: %s", exc)
+
+    async def is_idle(self) -> bool:
+        """Say whether no job needs a supervisor."""
+        query = JobQuery(states=tuple(sorted(ACTIVE)), limit=1)
+        return not await self.host.store.jobs(query)
+
+    async def leave(self) -> None:
+        """Give the role up; jobs that are unfinished go to a detached process first."""
+        unfinished = not await self.is_idle()
+        if self._holding is not None:
+            self._holding.cancel()
+            await self._given_up.wait()
+        if unfinished and self._role.acquire():  # nobody else took it
+            self._role.release()
+            await self._detach()
+
+    async def _detach(self) -> None:
+        """Start a process of its own that supervises until every job is final."""
+        command = [sys.executable, "-m", "longshore.holder", str(self.home)]
+        process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            start_new_session=True,
+        )
+
+        def hand_over() -> bytes:
+            answer, _ = process.communicate(json.dumps(self._table).encode())
+            return answer
+
+        with anyio.move_on_after(_HANDOVER):
+            if await anyio.to_thread.run_sync(hand_over, abandon_on_cancel=True):
+                return
+        _log.error("no detached supervisor answers; the next program goes on with the jobs")
+
+
+@asynccontextmanager
+async def open_embedded(
+    home: Path | None = None,
+    *,
+    config: Path | None = None,
+    table: Mapping[str, Any] | None = None,
+    workflows: Sequence[Workflow] = (),
+    clock: Clock | None = None,
+) -> AsyncIterator[Embedded]:
+    """Open the embedded service of the directory ``home``, which is made where it is missing.
+
+    Args:
+        home: the state directory; ``default_home()`` when not given.
+        config: a TOML file of settings.
+        table: settings as a mapping, instead of the file and the environment.
+        workflows: offered besides those of the settings.
+        clock: the time.
+
+    Raises:
+        SettingsInvalid, WorkflowInvalid: mistakes, all of them.
+        StoreUnavailable: the directory cannot be used.
+    """
+    home = home or default_home()
+    table = load_table(config, os.environ) if table is None else table
+    settings = parse_settings(table)
+    async with (
+        open_host(settings, home, workflows=workflows, clock=clock) as host,
+        anyio.create_task_group() as tasks,
+    ):
+        embedded = Embedded(host, home, table, tasks)
+        try:
+            yield embedded
+        finally:
+            with anyio.CancelScope(shield=True):
+                await embedded.leave()
+            tasks.cancel_scope.cancel()

@@ -1,0 +1,192 @@
+"""Puts the parts together: store, storage, plug-ins, service, and the role of the supervisor.
+
+A host may be opened by any number of processes on the same state; ``supervise`` is for the one
+that has the role.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import anyio
+from anyio.abc import TaskGroup, TaskStatus
+
+from longshore.backends.abc import WorkflowBackend
+from longshore.clock import Clock, SystemClock
+from longshore.definitions import load_directory
+from longshore.errors import SettingsInvalid
+from longshore.eventlog import EventLog
+from longshore.hookspecs import PluginContext
+from longshore.ledger import Ledger
+from longshore.logs import Logs
+from longshore.models import Workflow
+from longshore.registry import Plugins, load_plugins
+from longshore.service import JobService
+from longshore.settings import Settings, build
+from longshore.storages.abc import StorageBackend
+from longshore.stores.abc import Store
+from longshore.supervisor import DeadlineKeeper, Supervisor
+from longshore.supervisor.dispatch import Dispatcher
+from longshore.supervisor.finalise import Finaliser
+from longshore.supervisor.plans import Plans
+from longshore.workers import shipped
+
+
+class Host:
+    """Everything of one installation in this process. Made by ``open_host``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        home: Path,
+        store: Store,
+        storage: StorageBackend,
+        plugins: Plugins,
+        clock: Clock,
+        tasks: TaskGroup,
+    ) -> None:
+        self.settings = settings
+        self.store = store
+        self.storage = storage
+        self.plugins = plugins
+        self.clock = clock
+        self._home = home
+        self._tasks = tasks
+        self._backends: dict[str, WorkflowBackend] = {}
+        self._opening = anyio.Lock()
+        self._supervisors: list[Supervisor] = []
+        self.log = EventLog(store)
+        self.ledger = Ledger(store, self.log, clock, settings.deadlines)
+        default = next(iter(settings.backends))
+        self.service = JobService(
+            store, storage, self.ledger, self.log, clock, default_backend=default
+        )
+        self.logs = Logs(self.service, storage, self.backend, clock, store.instance)
+
+    async def backend(self, name: str) -> WorkflowBackend:
+        """Return the open workflow backend that the settings call ``name``.
+
+        Raises:
+            BackendUnavailable: it cannot be opened now.
+            PluginError: there is no such plug-in.
+            SettingsInvalid: its settings have mistakes, or there is no such backend.
+        """
+        async with self._opening:
+            if name not in self._backends:
+                self._backends[name] = await self._tasks.start(self._keep_open, name)
+        return self._backends[name]
+
+    async def _keep_open(self, name: str, *, task_status: TaskStatus[WorkflowBackend]) -> None:
+        given = self.settings.backends.get(name)
+        if given is None:
+            raise SettingsInvalid(
+                f"there is no backend {name!r}",
+                hint=f"the settings have {', '.join(self.settings.backends)}",
+            )
+        plugin = self.plugins.workflow_backend(given.plugin)
+        settings = build(plugin.settings, given.table, f"backends.{name}")
+        async with plugin.open(settings, self._context("backends", name)) as backend:
+            task_status.started(backend)
+            await anyio.sleep_forever()
+
+    def _context(self, kind: str, name: str) -> PluginContext:
+        return _context(self._home / kind / name, self.store, self.clock, name)
+
+    async def supervise(self) -> None:
+        """Carry the jobs of all backends until cancelled. For the one process with the role."""
+        async with anyio.create_task_group() as tasks:
+            keeper = DeadlineKeeper(self.store, self.ledger, self.clock)
+            tasks.start_soon(keeper.run)
+            for name in self.settings.backends:
+                supervisor = self._supervisor(name, await self.backend(name))
+                self._supervisors.append(supervisor)
+                tasks.start_soon(supervisor.run)
+
+    def _supervisor(self, name: str, backend: WorkflowBackend) -> Supervisor:
+        plans = Plans(self.store, self.storage, self.clock)
+        dispatcher = Dispatcher(
+            name, backend, self.store, self.ledger, self.service.inputs, plans, self.clock
+        )
+        finaliser = Finaliser(self.store, self.storage, self.ledger)
+        return Supervisor(
+            name,
+            backend,
+            self.store,
+            self.ledger,
+            dispatcher,
+            finaliser,
+            self.clock,
+            self.settings.deadlines,
+        )
+
+    def wake(self) -> None:
+        """Look for what other processes wrote, now."""
+        for supervisor in self._supervisors:
+            supervisor.wake()
+
+
+@asynccontextmanager
+async def open_host(
+    settings: Settings,
+    home: Path,
+    *,
+    workflows: Sequence[Workflow] = (),
+    clock: Clock | None = None,
+    plugins: Plugins | None = None,
+) -> AsyncIterator[Host]:
+    """Open the installation whose state is in ``home``, and offer its workflows.
+
+    ``workflows`` are offered besides those of the settings, and stay offered.
+
+    Raises:
+        StoreUnavailable, StorageUnavailable: the state cannot be opened.
+        SettingsInvalid, WorkflowInvalid: mistakes, all of them.
+        PluginError: a plug-in that the settings name cannot be used.
+    """
+    clock = clock or SystemClock()
+    plugins = plugins or load_plugins()
+    storage_plugin = plugins.storage_backend(settings.storage.plugin)
+    storage_settings = build(storage_plugin.settings, settings.storage.table, "storage")
+    async with (
+        _open_store(settings, home) as store,
+        storage_plugin.open(
+            storage_settings, _context(home / "storage", store, clock, "storage")
+        ) as storage,
+        anyio.create_task_group() as tasks,
+    ):
+        await _offer(store, settings, workflows)
+        yield Host(settings, home, store, storage, plugins, clock, tasks)
+        tasks.cancel_scope.cancel()
+
+
+def _context(state: Path, store: Store, clock: Clock, name: str) -> PluginContext:
+    return PluginContext(state=state, instance=store.instance, clock=clock, name=name)
+
+
+@asynccontextmanager
+async def _open_store(settings: Settings, home: Path) -> AsyncIterator[Store]:
+    kind, _, place = settings.service.state.partition(":")
+    if kind != "sqlite" or not place:
+        raise SettingsInvalid(
+            f"service.state {settings.service.state!r} is no state that this version knows",
+            hint='say "sqlite:FILE"',
+        )
+    from longshore.stores.sqlite import open_sqlite  # noqa: PLC0415 - sqlite3 at first use
+
+    async with open_sqlite(home / place) as store:
+        yield store
+
+
+async def _offer(store: Store, settings: Settings, workflows: Iterable[Workflow]) -> None:
+    """Bring the store's offer in line with the files, and add what the program gives."""
+    files = list(shipped()) if settings.workflows.shipped else []
+    if settings.workflows.directory is not None:
+        files += load_directory(settings.workflows.directory)
+    offered = {workflow.id: workflow for workflow in await store.workflows()}
+    for origin, given in (("files", files), ("code", workflows)):
+        for workflow in given:
+            if offered.get(workflow.id) != workflow:
+                await store.put_workflow(workflow, origin=origin)
+    for workflow in await store.workflows(origin="files"):
+        if workflow.id not in {one.id for one in files}:
+            await store.retire_workflow(workflow.id)

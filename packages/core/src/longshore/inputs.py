@@ -1,0 +1,214 @@
+"""What a job waits for: uploads that are opened, received and checked before it starts."""
+
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from datetime import timedelta
+
+import attrs
+
+from longshore.dotenv import parse_dotenv
+from longshore.errors import (
+    Conflict,
+    DataRefused,
+    InputsMissing,
+    NotFound,
+    RequestInvalid,
+    TooLarge,
+)
+from longshore.jobs import Step
+from longshore.keys import input_key
+from longshore.ledger import Ledger
+from longshore.models import (
+    AnnouncedInput,
+    InlineInput,
+    Input,
+    InputKind,
+    Job,
+    JobRequest,
+    Workflow,
+)
+from longshore.quantities import format_size
+from longshore.storages.abc import StorageBackend
+from longshore.stores.abc import Store
+from longshore.transfer import (
+    Audience,
+    SignedUpload,
+    Transfer,
+    TransferKind,
+    TransferState,
+    UploadReceipt,
+)
+
+RECEIVED = "InputReceived"
+#: consumers' URLs live this long and are signed anew on request
+CONSUMER_URL_LIFE = timedelta(minutes=15)
+_INPUTS = 0  # the attempt under which a job's inputs are kept
+
+
+class Inputs:
+    """The inputs of jobs that have not started."""
+
+    def __init__(self, store: Store, storage: StorageBackend, ledger: Ledger) -> None:
+        self._store = store
+        self._storage = storage
+        self._ledger = ledger
+
+    async def announce(
+        self, job: Job, workflow: Workflow, request: JobRequest
+    ) -> tuple[Transfer, ...]:
+        """Return an upload for every declared input that did not come with the request."""
+        return tuple(
+            [
+                await self._open(job, declared, request.inputs.get(declared.name))
+                for declared in workflow.inputs.values()
+                if not isinstance(request.inputs.get(declared.name), InlineInput)
+            ]
+        )
+
+    async def _open(
+        self, job: Job, declared: Input, announced: InlineInput | AnnouncedInput | None
+    ) -> Transfer:
+        key = input_key(self._store.instance, job, declared.name)
+        ticket = await self._storage.prepare_upload(key, max_size=declared.max_size)
+        receipt = UploadReceipt()
+        if isinstance(announced, AnnouncedInput):
+            receipt = UploadReceipt(size=announced.size, sha256=announced.sha256)
+        return Transfer(
+            job_id=job.id,
+            attempt=_INPUTS,
+            kind=TransferKind.INPUT,
+            name=declared.name,
+            ticket=ticket,
+            receipt=receipt,
+            announced=isinstance(announced, AnnouncedInput),
+        )
+
+    async def sign(self, job: Job, name: str) -> SignedUpload:
+        """Return fresh requests for an input that has not come yet.
+
+        Raises:
+            NotFound: the job waits for no such input.
+            Conflict: it is there already.
+        """
+        transfer = await self._expected(job, name)
+        if name in job.inputs:
+            raise Conflict(f"input {name!r} is there already")
+        return await self._storage.sign_upload(
+            transfer.ticket, audience=Audience.CONSUMER, expires=CONSUMER_URL_LIFE
+        )
+
+    async def _expected(self, job: Job, name: str) -> Transfer:
+        for transfer in await self._store.transfers(job.id, _INPUTS):
+            if transfer.name == name:
+                return transfer
+        raise NotFound(f"job {job.id} waits for no input {name!r}")
+
+    async def put(self, job: Job, workflow: Workflow, name: str, data: AsyncIterable[bytes]) -> Job:
+        """Keep an input that comes through this process; return the job that has it.
+
+        Raises:
+            NotFound: the workflow has no such input.
+            TooLarge: more bytes than the workflow allows; nothing is kept.
+            RequestInvalid: an env input with lines or names that are not allowed.
+        """
+        declared = workflow.inputs.get(name)
+        if declared is None:
+            raise NotFound(f"workflow {workflow.id!r} has no input {name!r}")
+        if name in job.inputs:
+            return job
+        key = input_key(self._store.instance, job, name)
+        await self._storage.write(key, _bounded(data, declared))
+        if declared.kind is InputKind.ENV:
+            try:
+                await self.environment(job, declared)
+            except RequestInvalid:
+                await self._storage.delete(key)
+                raise
+        opened = [one for one in await self._store.transfers(job.id, _INPUTS) if one.name == name]
+        for one in opened:
+            await self._storage.abort(one.ticket)
+        done = [attrs.evolve(one, state=TransferState.COMMITTED) for one in opened]
+        return await self._received(job, name, done)
+
+    async def complete(
+        self, job: Job, workflow: Workflow, name: str, receipt: UploadReceipt
+    ) -> Job:
+        """Commit an uploaded input, and check it; return the job that has it.
+
+        Raises:
+            NotFound: the job waits for no such input, or nothing was uploaded.
+            DataRefused: it is not what was announced, or larger than the workflow allows.
+            RequestInvalid: an env input with lines or names that are not allowed.
+        """
+        if name in job.inputs:
+            return job
+        transfer = await self._expected(job, name)
+        said = attrs.evolve(
+            transfer.receipt,
+            size=transfer.receipt.size if receipt.size is None else receipt.size,
+            parts=receipt.parts,
+        )
+        if transfer.receipt.size not in (None, said.size):
+            raise DataRefused(f"input {name!r} was announced with {transfer.receipt.size} bytes")
+        await self._storage.commit(transfer.ticket, said)
+        if workflow.inputs[name].kind is InputKind.ENV:
+            await self._check_env(job, workflow.inputs[name], transfer)
+        done = attrs.evolve(transfer, state=TransferState.COMMITTED)
+        return await self._received(job, name, (done,))
+
+    async def _check_env(self, job: Job, declared: Input, transfer: Transfer) -> None:
+        try:
+            await self.environment(job, declared)
+        except RequestInvalid:
+            await self._storage.delete(transfer.ticket.key)
+            announced = AnnouncedInput() if transfer.announced else None
+            await self._store.put_transfers([await self._open(job, declared, announced)])
+            raise
+
+    async def environment(self, job: Job, declared: Input) -> dict[str, str]:
+        """Return the variables of an env input that is there.
+
+        Raises:
+            RequestInvalid: lines or names that are not allowed.
+        """
+        key = input_key(self._store.instance, job, declared.name)
+        content = b"".join([chunk async for chunk in self._storage.read(key)])
+        return parse_dotenv(content, declared.names)
+
+    async def _received(self, job: Job, name: str, transfers: Sequence[Transfer] = ()) -> Job:
+        def receive(now: Job) -> Step | None:
+            if name in now.inputs or now.is_final:
+                return None
+            return Step(None, {"inputs": (*now.inputs, name)}, RECEIVED)
+
+        return await self._ledger.change(job.id, receive, transfers=transfers)
+
+    async def complete_all(self, job: Job, workflow: Workflow) -> Job:
+        """Commit what was uploaded in one piece, before a start.
+
+        Raises:
+            InputsMissing: an input that is required or was announced is not there.
+            DataRefused: one is not what was announced; the others are kept.
+        """
+        missing: list[str] = []
+        for transfer in await self._store.transfers(job.id, _INPUTS):
+            declared = workflow.inputs[transfer.name]
+            try:
+                job = await self.complete(job, workflow, transfer.name, UploadReceipt())
+            except NotFound:
+                if declared.required or transfer.announced:
+                    missing.append(transfer.name)
+        if missing:
+            raise InputsMissing(missing)
+        return job
+
+
+async def _bounded(data: AsyncIterable[bytes], declared: Input) -> AsyncIterator[bytes]:
+    size = 0
+    async for chunk in data:
+        size += len(chunk)
+        if size > declared.max_size:
+            raise TooLarge(
+                f"input {declared.name!r} has more than {format_size(declared.max_size)}",
+                hint="send less",
+            )
+        yield chunk

@@ -1,0 +1,116 @@
+"""What may happen to a job, as pure functions: a job and a step give a job and its events.
+
+An event holds the fields that it changed, so a job is nothing but its events applied in order:
+``replay(events) == job`` for every job at every time.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from longshore.errors import IllegalTransition
+from longshore.lifecycle import JobState, is_legal, path
+from longshore.models.job import Job, JobEvent
+
+#: the event that says that a job came into a state
+ARRIVALS: Mapping[JobState, str] = MappingProxyType(
+    {
+        JobState.QUEUED: "JobQueued",
+        JobState.STAGING_IN: "StagingInStarted",
+        JobState.RUNNING: "WorkerStarted",
+        JobState.STAGING_OUT: "WorkerEnded",
+        JobState.IN_REVIEW: "ReviewRequested",
+        JobState.SUCCEEDED: "JobSucceeded",
+        JobState.FAILED: "JobFailed",
+        JobState.CANCELED: "JobCanceled",
+    }
+)
+CREATED = "JobCreated"
+ATTEMPT_LOST = "AttemptLost"
+
+_FIELDS = tuple(field.name for field in attrs.fields(Job))
+_DEFAULTS = {
+    field.name: field.default
+    for field in attrs.fields(Job)
+    if field.default is not attrs.NOTHING and not isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]  # attrs types Factory as a function
+}
+
+
+@attrs.frozen
+class Step:
+    """What is to happen: a state to reach, or a fact that leaves the state; and what it changes."""
+
+    target: JobState | None
+    changes: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    type: str | None = None
+
+
+def create(job: Job) -> tuple[Job, JobEvent]:
+    """Return the new job with its first event, which holds all of it."""
+    born = attrs.evolve(job, seq=1, updated_at=job.created_at)
+    data = {
+        name: value
+        for name in _FIELDS
+        if (value := getattr(born, name)) != _DEFAULTS.get(name, ...) and name not in ("id", "seq")
+    }
+    return born, JobEvent(job_id=job.id, seq=1, type=CREATED, at=job.created_at, data=data)
+
+
+def take(job: Job, step: Step, at: datetime) -> tuple[Job, tuple[JobEvent, ...]]:
+    """Return the job after ``step`` and the events that say so.
+
+    States that a poller missed are passed through and marked ``inferred``. Stamps never run
+    backwards, whatever the clock says.
+
+    Raises:
+        IllegalTransition: the lifecycle has no way from the job's state to the step's target.
+    """
+    at = max(at, job.updated_at or job.created_at)
+    steps = _facts(job, step)
+    changes: dict[str, Any] = {}
+    events: list[JobEvent] = []
+    seq = job.seq
+    for kind, data in steps:
+        seq += 1
+        changes.update(data)
+        events.append(JobEvent(job_id=job.id, seq=seq, type=kind, at=at, data=data))
+    changes.pop("inferred", None)
+    changed = attrs.evolve(job, seq=seq, updated_at=at, **changes)
+    return changed, tuple(events)
+
+
+def _facts(job: Job, step: Step) -> list[tuple[str, dict[str, Any]]]:
+    if step.target is None:
+        return [(step.type or "", dict(step.changes))]
+    if step.target is JobState.QUEUED and job.state is not JobState.CREATED:
+        way: tuple[JobState, ...] = (step.target,) if is_legal(job.state, step.target) else ()
+        kinds = [ATTEMPT_LOST]
+    else:
+        way = path(job.state, step.target)
+        kinds = [ARRIVALS[state] for state in way]
+    if not way:
+        raise IllegalTransition(f"job {job.id} is {job.state}: it cannot become {step.target}")
+    facts: list[tuple[str, dict[str, Any]]] = [
+        (kind, {"state": state, "inferred": True})
+        for kind, state in zip(kinds[:-1], way[:-1], strict=True)
+    ]
+    return [*facts, (step.type or kinds[-1], {"state": way[-1], **step.changes})]
+
+
+def apply(job: Job, event: JobEvent) -> Job:
+    """Return the job after ``event``."""
+    changes = {name: value for name, value in event.data.items() if name != "inferred"}
+    return attrs.evolve(job, seq=event.seq, updated_at=event.at, **changes)
+
+
+def replay(events: Iterable[JobEvent]) -> Job:
+    """Return the job that its events, from the first on, make."""
+    rest = iter(events)
+    first = next(rest)
+    job = Job(id=first.job_id, **{**first.data, "seq": first.seq, "updated_at": first.at})
+    for event in rest:
+        job = apply(job, event)
+    return job

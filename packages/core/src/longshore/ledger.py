@@ -1,0 +1,133 @@
+"""The one writer of job state: decide on what is stored, compare and swap, publish after."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from longshore.clock import Clock
+from longshore.deadlines import Limits, next_deadline
+from longshore.errors import LongshoreError, NotFound, Stale
+from longshore.eventlog import EventLog
+from longshore.jobs import Step, create, take
+from longshore.models import Job, JobEvent, JobState
+from longshore.stores.abc import Store
+from longshore.transfer import Transfer
+
+#: jobs kept in memory to spare a read; the store's compare-and-swap decides all the same
+_CACHED = 4096
+_TRIES = 100
+
+_MOVES_DEADLINE = {"dispatched", "stop"}
+
+Decide = Callable[[Job], Step | None]
+Notice = Callable[[Job, Sequence[JobEvent]], None]
+
+
+class Ledger:
+    """Every change of every job goes through here, whoever asks for it."""
+
+    def __init__(self, store: Store, log: EventLog, clock: Clock, limits: Limits) -> None:
+        self._store = store
+        self._log = log
+        self._clock = clock
+        self._limits = limits
+        self._cache: OrderedDict[str, Job] = OrderedDict()
+        self._noticing: list[Notice] = []
+
+    def notify(self, notice: Notice) -> None:
+        """Call ``notice`` after every change of this process; it must return at once."""
+        self._noticing.append(notice)
+
+    async def open(self, job: Job, transfers: Sequence[Transfer] = (), *, queue: bool) -> Job:
+        """Keep a new job, QUEUED at once where ``queue``.
+
+        Return it, or the job that the tenant made with the same key before.
+        """
+        born, first = create(self._scheduled(job))
+        events: tuple[JobEvent, ...] = (first,)
+        if queue:
+            born, more = self._take(born, Step(JobState.QUEUED))
+            events += more
+        kept = await self._store.add(born, events, transfers)
+        if kept.id == born.id:
+            self._published(kept, events)
+        return kept
+
+    async def job(self, job_id: str) -> Job:
+        """Return the job as stored.
+
+        Raises:
+            NotFound: there is none.
+        """
+        job = await self._store.job(job_id)
+        if job is None:
+            raise NotFound(f"there is no job {job_id}")
+        return job
+
+    async def change(
+        self, job_id: str, decide: Decide, *, transfers: Sequence[Transfer] = ()
+    ) -> Job:
+        """Apply what ``decide`` says of the job as it is, and return the job as it is then.
+
+        ``decide`` is pure and is asked again when another writer was faster; None changes nothing.
+
+        Raises:
+            NotFound: there is no such job.
+            IllegalTransition: the step is not in the lifecycle.
+        """
+        job = self._cache.get(job_id)
+        is_fresh = job is None
+        for _ in range(_TRIES):
+            if job is None:
+                job = await self.job(job_id)
+            try:
+                step = decide(job)
+            except LongshoreError:
+                if is_fresh:
+                    raise
+                step = None
+            if step is not None:
+                changed, events = self._take(job, step)
+                try:
+                    await self._store.save(changed, events, expected=job.seq, transfers=transfers)
+                except Stale:
+                    pass
+                else:
+                    self._published(changed, events)
+                    return changed
+            elif is_fresh:
+                return job
+            # another process may have changed it since: never refuse on a remembered value
+            self._cache.pop(job_id, None)
+            job, is_fresh = None, True
+        raise Stale(f"job {job_id} changes faster than it can be written")
+
+    def _take(self, job: Job, step: Step) -> tuple[Job, tuple[JobEvent, ...]]:
+        changed, events = take(job, step, self._clock.now())
+        if step.target is None and not step.changes.keys() & _MOVES_DEADLINE:
+            return changed, events
+        at = events[-1].at
+        what, by = next_deadline(changed, self._limits, at)
+        finished = at if changed.is_final else None
+        stamps = {"next_what": what, "next_by": by, "finished_at": finished}
+        stamps = {name: new for name, new in stamps.items() if new != getattr(changed, name)}
+        last = attrs.evolve(events[-1], data={**events[-1].data, **stamps})
+        changed = attrs.evolve(changed, next_what=what, next_by=by, finished_at=finished)
+        return changed, (*events[:-1], last)
+
+    def _scheduled(self, job: Job) -> Job:
+        what, by = next_deadline(job, self._limits, job.created_at)
+        return attrs.evolve(job, next_what=what, next_by=by)
+
+    def _published(self, job: Job, events: Sequence[JobEvent]) -> None:
+        if job.is_final:
+            self._cache.pop(job.id, None)
+        else:
+            self._cache[job.id] = job
+            self._cache.move_to_end(job.id)
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
+        self._log.publish(events)
+        for notice in self._noticing:
+            notice(job, events)

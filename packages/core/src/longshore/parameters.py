@@ -1,0 +1,186 @@
+"""Parameters of a job: checked against the workflow's JSON Schema, then handed to the worker.
+
+Values reach a worker as whole strings of its environment and as a JSON file, never through a
+template or a shell.
+"""
+
+import functools
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from longshore.errors import Problem, RequestInvalid
+from longshore.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from jsonschema_rs import Draft202012Validator, ValidationError
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+PREFIX = "LS_PARAM_"
+#: bytes of one string and of all values together, and how deep values nest
+MAX_STRING = 64 * 1024
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 32
+#: keywords whose properties ``additionalProperties`` beside them does not see
+_COMPOSING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "$dynamicRef"})
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z")
+
+
+def environment_name(name: str) -> str:
+    """Return ``name`` as part of a variable's name: upper case, ``-`` and ``.`` as ``_``."""
+    return name.replace("-", "_").replace(".", "_").upper()
+
+
+def pointer(*parts: object) -> str:
+    """Return the JSON Pointer of a place."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def closed_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``schema`` as one of an object, in which unknown names are refused.
+
+    A schema that speaks of them itself (``additionalProperties`` or ``unevaluatedProperties``)
+    stays as it is.
+    """
+    closed = {"type": "object", **schema}
+    if not {"additionalProperties", "unevaluatedProperties"} & closed.keys():
+        keyword = "unevaluated" if _COMPOSING & closed.keys() else "additional"
+        closed[f"{keyword}Properties"] = False
+    return closed
+
+
+def check_schema(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Return what is wrong with a JSON Schema of parameters; places are JSON Pointers into it.
+
+    References to other documents are refused: nothing is ever fetched.
+    """
+    if schema.get("type", "object") != "object":
+        return (Problem("/type", "must be 'object': parameters have names"),)
+    if str(schema.get("$schema", DIALECT)).rstrip("#") != DIALECT:
+        return (Problem("/$schema", f"only {DIALECT} is supported"),)
+    try:
+        text = json.dumps(closed_schema(schema), allow_nan=False)
+        if (problem := _bounds(json.loads(text), "")) is None:
+            _compile(text)
+    except (TypeError, ValueError, RecursionError) as exc:
+        where = pointer(*getattr(exc, "instance_path", ()))
+        return (Problem(where, f"is not a JSON Schema: {getattr(exc, 'message', exc)}"),)
+    return () if problem is None else (problem,)
+
+
+def check_parameters(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Problem, ...]:
+    """Return what is wrong with ``values``; places are JSON Pointers below ``/parameters``."""
+    problem = _bounds(values, "/parameters")
+    if problem is not None:
+        return (problem,)
+    if not schema:
+        return tuple(_unknown(name, ()) for name in values)
+    validator = _compile(json.dumps(closed_schema(schema)))
+    found: dict[Problem, None] = {}  # in order, each once
+    for error in validator.iter_errors(dict(values)):
+        found.update(dict.fromkeys(_problems(error, schema)))
+    return tuple(found)
+
+
+def with_defaults(schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``values`` and, for what is absent, the ``default`` of each top-level property."""
+    properties = schema.get("properties", {})
+    defaults = {
+        name: rule["default"]
+        for name, rule in properties.items()
+        if isinstance(rule, Mapping) and "default" in rule
+    }
+    return {**defaults, **values}
+
+
+def parameter_environment(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return ``LS_PARAM_<NAME>`` for each value: strings as they are, everything else as JSON.
+
+    Raises:
+        RequestInvalid: a string holds NUL, a name cannot be a variable's, or two become one.
+    """
+    environment: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name, value in values.items():
+        variable = PREFIX + environment_name(name)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if not _NAME.match(name):
+            problems.append(Problem(pointer("parameters", name), "is no name of a parameter"))
+        elif "\0" in text:
+            problems.append(Problem(pointer("parameters", name), "holds NUL"))
+        elif variable in environment:
+            message = f"is {variable} for the worker, and so is another parameter"
+            problems.append(Problem(pointer("parameters", name), message))
+        environment[variable] = text
+    if problems:
+        raise RequestInvalid("the parameters cannot be given to the worker", problems)
+    return environment
+
+
+@functools.lru_cache(maxsize=256)
+def _compile(text: str) -> "Draft202012Validator":
+    from jsonschema_rs import Draft202012Validator  # noqa: PLC0415 - 5 ms that only jobs need
+
+    return Draft202012Validator(json.loads(text), validate_formats=True, retriever=_refuse)
+
+
+def _refuse(uri: str) -> Any:
+    raise ValueError(f"{uri} is another document; a schema must be complete in itself")
+
+
+def _problems(error: "ValidationError", schema: Mapping[str, Any]) -> Iterator[Problem]:
+    path = ("parameters", *error.instance_path)
+    unexpected = getattr(error.kind, "unexpected", None)
+    missing = getattr(error.kind, "property", None)
+    if isinstance(unexpected, list):
+        known = schema.get("properties", {}) if len(path) == 1 else ()
+        for name in unexpected:
+            yield _unknown(name, known, *path[1:])
+    elif isinstance(missing, str):
+        yield Problem(pointer(*path, missing), "is required")
+    else:
+        yield Problem(pointer(*path), error.message)
+
+
+def _unknown(name: object, known: Any, *path: object) -> Problem:
+    hint = did_you_mean(str(name), known) if known else ""
+    return Problem(pointer("parameters", *path, name), f"is no parameter of the workflow{hint}")
+
+
+def _bounds(values: object, where: str) -> Problem | None:
+    """Return why ``values`` are not JSON that we take: depth, size, and what JSON cannot say."""
+    size = 0
+    todo: list[tuple[object, str, int]] = [(values, where, 0)]
+    while todo:
+        value, place, depth = todo.pop()
+        message, length = _bound(value, depth)
+        size += length
+        if message:
+            return Problem(place, message)
+        if size > MAX_BYTES:
+            return Problem(where, f"is longer than {MAX_BYTES} bytes")
+        if isinstance(value, Mapping):
+            for name, item in value.items():
+                todo += [(name, place, depth), (item, place + pointer(name), depth + 1)]
+        elif isinstance(value, list | tuple):
+            todo += [(item, f"{place}/{n}", depth + 1) for n, item in enumerate(value)]
+    return None
+
+
+def _bound(value: object, depth: int) -> tuple[str, int]:
+    """Return what is wrong with one value, and about how many bytes it has."""
+    if isinstance(value, str):
+        try:
+            size = len(value.encode())
+        except UnicodeEncodeError:
+            return "holds half a character (a lone surrogate)", 0
+        return ("is too long", 0) if size > MAX_STRING else ("", size)
+    if isinstance(value, float):
+        return ("", 8) if math.isfinite(value) else ("is not a finite number", 0)
+    if isinstance(value, int):  # beyond a double, JSON readers disagree
+        return ("", 8) if abs(value) < 2**64 else ("is too large a number", 0)
+    if isinstance(value, Mapping | list | tuple):
+        return ("is nested too deeply", 0) if depth > MAX_DEPTH else ("", 2)
+    return ("", 4) if value is None else (f"a {type(value).__name__} is not JSON", 0)

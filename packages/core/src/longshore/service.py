@@ -1,0 +1,303 @@
+"""What a consumer can do with jobs: submit, feed, start, watch, stop, read and purge.
+
+All writes of job state go through its ledger, here and from the supervisor.
+"""
+
+import hashlib
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from datetime import datetime
+
+import attrs
+
+from longshore import decisions
+from longshore.clock import Clock
+from longshore.codec import to_json
+from longshore.errors import Conflict, IdempotencyConflict, NotFound, RequestInvalid, TooLarge
+from longshore.eventlog import EventLog
+from longshore.ids import new_id
+from longshore.inputs import CONSUMER_URL_LIFE, Inputs
+from longshore.jobs import Step
+from longshore.keys import job_prefix, output_key
+from longshore.ledger import Ledger
+from longshore.models import InlineInput, Job, JobEvent, JobRequest, JobState, Workflow
+from longshore.policy import Deny, decide
+from longshore.storages.abc import StorageBackend
+from longshore.stores.abc import JobQuery, Store
+from longshore.suggestions import did_you_mean
+from longshore.transfer import (
+    Audience,
+    SignedRequest,
+    SignedUpload,
+    Transfer,
+    TransferState,
+    UploadReceipt,
+)
+
+PURGED = "BytesPurged"
+
+
+@attrs.frozen
+class Submission:
+    """A job, the uploads that it waits for by input, and whether this call made it."""
+
+    job: Job
+    uploads: dict[str, SignedUpload]
+    is_new: bool
+
+
+class JobService:
+    """The consumer's side of a store, a storage and a ledger. It knows no engine.
+
+    ``tenant`` is whose jobs are meant: what belongs to another tenant does not exist.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        storage: StorageBackend,
+        ledger: Ledger,
+        log: EventLog,
+        clock: Clock,
+        *,
+        default_backend: str = "local",
+        make_id: Callable[[datetime], str] = new_id,
+    ) -> None:
+        self._store = store
+        self._storage = storage
+        self._ledger = ledger
+        self._log = log
+        self._clock = clock
+        self._default_backend = default_backend
+        self._make_id = make_id
+        self.inputs = Inputs(store, storage, ledger)
+
+    async def workflows(self) -> tuple[Workflow, ...]:
+        """Return the workflows that are offered, by id."""
+        return await self._store.workflows()
+
+    async def workflow(self, workflow_id: str) -> Workflow:
+        """Return the version of a workflow that is offered.
+
+        Raises:
+            NotFound: there is none; the message has the nearest name.
+        """
+        found = await self._store.workflow(workflow_id)
+        if found is None:
+            offered = [workflow.id for workflow in await self._store.workflows()]
+            guess = did_you_mean(workflow_id, offered)
+            raise NotFound(
+                f"there is no workflow {workflow_id!r}{guess}",
+                hint=f"offered are {', '.join(offered) or 'none'}",
+            )
+        return found
+
+    async def submit(
+        self, tenant: str, request: JobRequest, *, key: str | None = None
+    ) -> Submission:
+        """Keep a job for ``request``; when this returns it is durable and is never lost.
+
+        It starts at once when nothing is left to be uploaded and the request says ``start``. The
+        same ``key`` with the same request returns the same job, however often and from wherever.
+
+        Raises:
+            NotFound: no such workflow.
+            RequestInvalid: mistakes in the request, all of them.
+            TooLarge: an input is larger than the workflow allows.
+            IdempotencyConflict: the key was used with another request.
+        """
+        workflow = await self.workflow(request.workflow)
+        job = self._draft(tenant, request, workflow, key)
+        uploads = await self.inputs.announce(job, workflow, request)
+        waits = any(isinstance(given, InlineInput) for given in request.inputs.values()) or any(
+            _is_awaited(one, workflow) for one in uploads
+        )
+        kept = await self._ledger.open(job, uploads, queue=request.start and not waits)
+        if kept.id != job.id:
+            for one in uploads:
+                await self._storage.abort(one.ticket)
+            if kept.fingerprint != job.fingerprint:
+                raise IdempotencyConflict(
+                    f"the key {key!r} belongs to job {kept.id}, which was another request",
+                    hint="use a new key for a new request",
+                )
+        if kept.state is JobState.CREATED:
+            kept = await self._feed(kept, request, workflow)
+        return Submission(kept, await self._open_uploads(kept), kept.id == job.id)
+
+    def _draft(self, tenant: str, request: JobRequest, workflow: Workflow, key: str | None) -> Job:
+        decision = decide(request, workflow)
+        if isinstance(decision, Deny):
+            if decision.reason == "too-large":
+                raise TooLarge("; ".join(str(problem) for problem in decision.problems))
+            raise RequestInvalid(f"the request for {workflow.id!r} has mistakes", decision.problems)
+        now = self._clock.now()
+        return Job(
+            id=self._make_id(now),
+            tenant=tenant,
+            workflow=workflow.id,
+            version=workflow.version,
+            backend=workflow.backend or self._default_backend,
+            created_at=now,
+            parameters=decision.parameters,
+            resources=decision.resources,
+            key=key,
+            fingerprint=key and hashlib.sha256(to_json(request).encode()).hexdigest(),
+        )
+
+    async def _feed(self, job: Job, request: JobRequest, workflow: Workflow) -> Job:
+        """Finish a submission, or one that was cut off: what came inline, then the start."""
+        for name, given in request.inputs.items():
+            if isinstance(given, InlineInput):
+                job = await self.inputs.put(job, workflow, name, _whole(given.content))
+        transfers = await self._store.transfers(job.id, 0)
+        if request.start and not any(
+            _is_awaited(one, workflow) and one.name not in job.inputs for one in transfers
+        ):
+            job = await self._ledger.change(job.id, decisions.on_start)
+        return job
+
+    async def _open_uploads(self, job: Job) -> dict[str, SignedUpload]:
+        if job.state is not JobState.CREATED:
+            return {}
+        return {
+            one.name: await self.inputs.sign(job, one.name)
+            for one in await self._store.transfers(job.id, 0)
+            if one.state is TransferState.OPEN
+        }
+
+    async def upload(self, tenant: str, job_id: str, name: str) -> SignedUpload:
+        """Return fresh requests for an input that has not come yet.
+
+        Raises:
+            NotFound: no such job, or it waits for no such input.
+            Conflict: the input is there already.
+        """
+        return await self.inputs.sign(await self.job(tenant, job_id), name)
+
+    async def complete_input(
+        self, tenant: str, job_id: str, name: str, receipt: UploadReceipt
+    ) -> Job:
+        """Commit an input that was uploaded; see ``Inputs.complete``."""
+        job = await self.job(tenant, job_id)
+        return await self.inputs.complete(job, await self.workflow_of(job), name, receipt)
+
+    async def put_input(
+        self, tenant: str, job_id: str, name: str, data: AsyncIterable[bytes]
+    ) -> Job:
+        """Keep an input that comes through this process; see ``Inputs.put``."""
+        job = await self.job(tenant, job_id)
+        return await self.inputs.put(job, await self.workflow_of(job), name, data)
+
+    async def start(self, tenant: str, job_id: str) -> Job:
+        """Queue a job whose inputs are there; repeatable.
+
+        Raises:
+            InputsMissing: they are not; ``missing`` names them.
+        """
+        job = await self.job(tenant, job_id)
+        if job.state is not JobState.CREATED:
+            return job
+        await self.inputs.complete_all(job, await self.workflow_of(job))
+        return await self._ledger.change(job_id, decisions.on_start)
+
+    async def cancel(self, tenant: str, job_id: str) -> Job:
+        """Ask that a job end; durable when it returns, and repeatable.
+
+        A job that no engine has is CANCELED at once; otherwise its end follows within the grace
+        and the margin of ``Limits``. A job that ended is returned as it is.
+        """
+        await self.job(tenant, job_id)
+        now = self._clock.now()
+        return await self._ledger.change(
+            job_id, lambda job: decisions.on_stop(job, by=tenant, why="cancel", at=now)
+        )
+
+    async def job(self, tenant: str, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            NotFound: the tenant has no such job.
+        """
+        job = await self._store.job(job_id)
+        if job is None or job.tenant != tenant:
+            raise NotFound(f"there is no job {job_id!r}", hint="list the jobs")
+        return job
+
+    async def jobs(self, tenant: str, query: JobQuery) -> tuple[Job, ...]:
+        """Return a page of the tenant's jobs, newest first."""
+        return await self._store.jobs(attrs.evolve(query, tenant=tenant))
+
+    async def queue_place(self, job: Job) -> int | None:
+        """Return how many jobs are before this one, where it waits for a slot."""
+        if job.state is not JobState.QUEUED or job.dispatched:
+            return None
+        return await self._store.place_in_queue(job)
+
+    async def workflow_of(self, job: Job) -> Workflow:
+        """Return the version of the workflow that the job was made with."""
+        workflow = await self._store.workflow(job.workflow, job.version)
+        if workflow is None:
+            raise NotFound(f"workflow {job.workflow!r} version {job.version} is gone")
+        return workflow
+
+    async def events(
+        self, tenant: str, job_id: str, *, after: int = 0, limit: int = 1000
+    ) -> list[JobEvent]:
+        """Return a page of a job's events, in order."""
+        await self.job(tenant, job_id)
+        return await self._store.events(job_id, after=after, limit=limit)
+
+    async def follow(self, tenant: str, job_id: str, *, after: int = 0) -> AsyncIterator[JobEvent]:
+        """Yield a job's events as they come, to its final state."""
+        await self.job(tenant, job_id)
+        async for event in self._log.follow(job_id, after=after):
+            yield event
+
+    async def read_output(self, tenant: str, job_id: str, name: str) -> AsyncIterator[bytes]:
+        """Yield the bytes of an output through this process.
+
+        Raises:
+            NotFound: no such output, or it is not committed and released.
+        """
+        async for chunk in self._storage.read(await self._output_key(tenant, job_id, name)):
+            yield chunk
+
+    async def output(self, tenant: str, job_id: str, name: str) -> SignedRequest:
+        """Return a request that reads an output.
+
+        Raises:
+            NotFound: no such output, or it is not committed and released.
+        """
+        return await self._storage.sign_read(
+            await self._output_key(tenant, job_id, name),
+            audience=Audience.CONSUMER,
+            expires=CONSUMER_URL_LIFE,
+        )
+
+    async def _output_key(self, tenant: str, job_id: str, name: str) -> str:
+        job = await self.job(tenant, job_id)
+        if job.purged or name not in {product.name for product in job.products}:
+            raise NotFound(f"job {job_id} has no output {name!r}", hint="look at its outputs")
+        return output_key(self._store.instance, job, name)
+
+    async def purge(self, tenant: str, job_id: str) -> Job:
+        """Delete a final job's bytes; the record and its history stay. Repeatable.
+
+        Raises:
+            Conflict: the job is not final.
+        """
+        job = await self.job(tenant, job_id)
+        if not job.is_final:
+            raise Conflict(f"job {job_id} is {job.state}", hint="cancel it first")
+        await self._storage.delete(job_prefix(self._store.instance, job))
+        return await self._ledger.change(
+            job_id, lambda now: None if now.purged else Step(None, {"purged": True}, PURGED)
+        )
+
+
+def _is_awaited(transfer: Transfer, workflow: Workflow) -> bool:
+    return transfer.announced or workflow.inputs[transfer.name].required
+
+
+async def _whole(content: bytes) -> AsyncIterator[bytes]:
+    yield content

@@ -1,0 +1,235 @@
+"""The provider's settings: attrs classes from one mapping, every mistake named at once.
+
+A mapping comes from a TOML file and from the environment: ``LONGSHORE_BACKENDS__LOCAL__SLOTS=4``
+sets ``slots`` in ``[backends.local]``. A missing section keeps its embedded default.
+"""
+
+import enum
+import tomllib
+import typing
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+
+from longshore.deadlines import Limits
+from longshore.errors import Problem, SettingsInvalid
+from longshore.quantities import parse_duration
+from longshore.suggestions import did_you_mean
+
+T = TypeVar("T")
+ENVIRONMENT_PREFIX = "LONGSHORE_"
+#: variables with the prefix that are no settings
+NOT_SETTINGS = frozenset({"LONGSHORE_CONFIG", "LONGSHORE_STATE", "LONGSHORE_DEBUG"})
+
+
+@attrs.frozen(kw_only=True)
+class ServiceSettings:
+    """``[service]``: where the state is; a relative path is below the state directory."""
+
+    state: str = "sqlite:state.db"
+
+
+@attrs.frozen(kw_only=True)
+class WorkflowsSettings:
+    """``[workflows]``: a directory of definitions, besides those that are shipped."""
+
+    directory: Path | None = None
+    shipped: bool = True
+
+
+@attrs.frozen(kw_only=True)
+class PluginSettings:
+    """``[backends.NAME]`` or ``[storage]``: which plug-in, and the table that it gets."""
+
+    plugin: str
+    table: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """Everything that a provider may set. The first backend is the default of workflows."""
+
+    service: ServiceSettings = ServiceSettings()
+    workflows: WorkflowsSettings = WorkflowsSettings()
+    deadlines: Limits = attrs.field(factory=Limits)
+    backends: Mapping[str, PluginSettings] = attrs.field(
+        factory=lambda: {"local": PluginSettings(plugin="local")}
+    )
+    storage: PluginSettings = PluginSettings(plugin="local")
+
+
+_PLAIN: Mapping[str, type[Any]] = {
+    "service": ServiceSettings,
+    "workflows": WorkflowsSettings,
+    "deadlines": Limits,
+}
+
+
+def load_table(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
+    """Return the table of a TOML file, overridden by the environment.
+
+    Raises:
+        SettingsInvalid: the file cannot be read.
+    """
+    table: dict[str, Any] = {}
+    if path is not None:
+        try:
+            table = tomllib.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as exc:
+            raise SettingsInvalid(f"{path} cannot be read: {exc}") from exc
+        folder = table.get("workflows")
+        if isinstance(folder, dict) and isinstance(folder.get("directory"), str):
+            folder["directory"] = str(path.absolute().parent / folder["directory"])
+    for name, value in environment.items():
+        if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
+            _put(table, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value)
+    return table
+
+
+def _put(table: dict[str, Any], keys: list[str], value: str) -> None:
+    for key in keys[:-1]:
+        inner = table.setdefault(key, {})
+        if not isinstance(inner, dict):
+            return
+        table = inner
+    table[keys[-1]] = value
+
+
+def parse_settings(table: Mapping[str, Any], *, source: str = "settings") -> Settings:
+    """Return the settings that ``table`` holds.
+
+    Raises:
+        SettingsInvalid: with every mistake and its key.
+    """
+    problems: list[Problem] = []
+    values: dict[str, Any] = {}
+    known = [field.name for field in attrs.fields(Settings)]
+    for section, inner in table.items():
+        if section not in known:
+            problems.append(Problem(section, f"is no section{did_you_mean(section, known)}"))
+        elif not isinstance(inner, Mapping):
+            problems.append(Problem(section, "must be a table"))
+        elif section in _PLAIN:
+            values[section] = _collect(_PLAIN[section], inner, section, problems)
+        elif section == "storage":
+            values[section] = _plugin(inner, "local")
+        elif inner:
+            values[section] = {
+                name: _plugin(settings, name)
+                for name, settings in inner.items()
+                if _is_table(settings, f"{section}.{name}", problems)
+            }
+    if problems:
+        raise SettingsInvalid(f"the settings have mistakes ({source})", problems)
+    return Settings(**values)
+
+
+def _is_table(value: object, where: str, problems: list[Problem]) -> bool:
+    if not isinstance(value, Mapping):
+        problems.append(Problem(where, "must be a table"))
+    return isinstance(value, Mapping)
+
+
+def _plugin(table: Mapping[str, Any], default: str) -> PluginSettings:
+    rest = {key: value for key, value in table.items() if key != "plugin"}
+    return PluginSettings(plugin=str(table.get("plugin", default)), table=rest)
+
+
+def build(kind: type[T], table: Mapping[str, Any], where: str) -> T:
+    """Return ``kind``, an attrs class of settings, from a table; ``where`` names it in mistakes.
+
+    Raises:
+        SettingsInvalid: with every mistake and its key.
+    """
+    problems: list[Problem] = []
+    built = _collect(kind, table, where, problems)
+    if problems:
+        raise SettingsInvalid(f"the settings of {where} have mistakes", problems)
+    return built
+
+
+def _collect(kind: type[T], table: Mapping[str, Any], where: str, problems: list[Problem]) -> T:
+    fields = attrs.fields_dict(kind)  # type: ignore[arg-type]  # every caller gives an attrs class
+    types = typing.get_type_hints(kind)
+    values: dict[str, Any] = {}
+    found = len(problems)
+    for key, value in table.items():
+        place = f"{where}.{key}"
+        if key not in fields:
+            problems.append(Problem(place, f"is no setting{did_you_mean(key, fields)}"))
+            continue
+        try:
+            values[key] = _convert(value, types[key])
+        except (ValueError, TypeError) as exc:
+            problems.append(Problem(place, str(exc)))
+    for name, field in fields.items():
+        if field.default is attrs.NOTHING and name not in table:
+            problems.append(Problem(f"{where}.{name}", "is missing"))
+    if len(problems) > found:
+        return kind.__new__(kind)  # an empty shell: the caller raises before anybody sees it
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as exc:
+        problems.append(Problem(where, str(exc)))
+        return kind.__new__(kind)
+
+
+def _convert(value: object, kind: Any) -> Any:
+    """Return ``value``, which may be text of the environment, as the declared type."""
+    options = typing.get_args(kind) or (kind,)
+    if value is None or isinstance(value, dict | list) or Any in options:
+        return value
+    for option in options:
+        if option in _CONVERSIONS:
+            return _CONVERSIONS[option](value)
+        if isinstance(option, type) and issubclass(option, enum.Enum):
+            return _to_member(option, value)
+    return value
+
+
+def _to_member(kind: type[enum.Enum], value: object) -> enum.Enum:
+    try:
+        return kind(value)
+    except ValueError:
+        allowed = ", ".join(str(one.value) for one in kind)
+        raise ValueError(f"{value!r} is none of {allowed}") from None
+
+
+def _to_bool(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _BOOLEANS:
+        return _BOOLEANS[value.lower()]
+    raise ValueError(f"{value!r} is neither true nor false")
+
+
+def _to_number(kind: type[int] | type[float]) -> Callable[[object], int | float]:
+    def convert(value: object) -> int | float:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise TypeError(f"{value!r} is no number")
+        try:
+            return kind(value)
+        except ValueError:
+            raise ValueError(f"{value!r} is no number") from None
+
+    return convert
+
+
+def _to_text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+_BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_CONVERSIONS: Mapping[type[Any], Callable[[object], Any]] = {
+    bool: _to_bool,
+    int: _to_number(int),
+    float: _to_number(float),
+    timedelta: parse_duration,
+    Path: lambda value: Path(_to_text(value)).expanduser(),
+    str: _to_text,
+}

@@ -1,0 +1,135 @@
+"""Sending the requests of a plan: the port, and ``file:`` URLs on one machine."""
+
+import hashlib
+from pathlib import Path
+from typing import BinaryIO, Protocol, cast
+from urllib.parse import unquote, urlsplit
+
+from longshore.errors import ChecksumMismatch, NotFound, RequestError, TooLarge
+from longshore.transfer import SignedRequest, SignedUpload, UploadReceipt
+
+#: bytes read at once: large enough that the hash, not the calls, is the cost
+CHUNK = 1024**2
+
+
+class Transport(Protocol):
+    """How the bytes of signed requests move. Blocking; used by one thread at a time."""
+
+    def fetch(
+        self, request: SignedRequest, into: BinaryIO, *, size: int, sha256: str | None
+    ) -> None:
+        """Write the object to ``into``, which is empty and seekable.
+
+        When it returns, exactly ``size`` bytes were written, and they have this ``sha256`` where
+        it is given.
+
+        Raises:
+            ChecksumMismatch: other bytes, fewer or more.
+            NotFound: there is no such object, or the request is no longer valid.
+            StorageUnavailable: the storage did not give it, for as long as was tried.
+            OSError: reading or writing failed.
+        """
+        ...
+
+    def send(self, upload: SignedUpload, source: BinaryIO, *, max_size: int) -> UploadReceipt:
+        """Send what ``source`` holds, at most ``max_size`` bytes, and say what was sent.
+
+        ``source`` is read to its end; it may not be seekable. A repeated call sends it anew.
+
+        Raises:
+            TooLarge: ``source`` holds more; nothing can be committed.
+            NotFound: the upload was aborted or committed, or its requests are no longer valid.
+            StorageUnavailable: the storage did not take it, for as long as was tried.
+            OSError: reading or writing failed.
+        """
+        ...
+
+
+class FileTransport:
+    """``file:`` URLs, as the local storage signs them.
+
+    Bytes are always copied, never linked: a worker that keeps a file open, or writes to its
+    input, cannot change what is stored.
+    """
+
+    def fetch(
+        self, request: SignedRequest, into: BinaryIO, *, size: int, sha256: str | None
+    ) -> None:
+        """Copy the object to ``into``; see ``Transport.fetch``."""
+        try:
+            source = file_path(request.url).open("rb", buffering=0)
+        except FileNotFoundError as exc:
+            raise NotFound("the object is not in the storage") from exc
+        with source:
+            # one byte more than announced is enough to know that it is too much
+            copied, digest = copy(
+                cast("BinaryIO", source), into, limit=size, hashed=sha256 is not None
+            )
+        if copied != size:
+            more = "more than " if copied > size else f"{copied} bytes instead of "
+            raise ChecksumMismatch(f"{more}{size} bytes")
+        if sha256 is not None and digest != sha256.lower():
+            raise ChecksumMismatch(f"sha256 {digest} instead of {sha256}")
+
+    def send(self, upload: SignedUpload, source: BinaryIO, *, max_size: int) -> UploadReceipt:
+        """Copy ``source`` to the one part of the upload; see ``Transport.send``.
+
+        The part appears whole or not at all, so that a killed mover leaves nothing to commit.
+        """
+        path = file_path(upload.parts[0].url)
+        draft = path.with_name(f"{path.name}.draft")
+        try:
+            target = draft.open("wb", buffering=0)
+        except FileNotFoundError as exc:
+            raise NotFound("the upload is no longer open") from exc
+        try:
+            with target:
+                size, digest = copy(source, cast("BinaryIO", target), limit=max_size)
+            _check_size(size, max_size)
+            draft.rename(path)
+        except BaseException:
+            draft.unlink(missing_ok=True)  # frees a full disk
+            raise
+        return UploadReceipt(size=size, sha256=digest, parts=(digest,))
+
+
+def _check_size(size: int, max_size: int) -> None:
+    if size > max_size:
+        raise TooLarge(f"more than {max_size} bytes")
+
+
+def file_path(url: str) -> Path:
+    """Return the path that a ``file:`` URL names.
+
+    Raises:
+        RequestError: another kind of URL.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "file" or parts.netloc:
+        raise RequestError(f"{parts.scheme or 'a relative'} URL where a file: URL is needed")
+    return Path(unquote(parts.path, errors="surrogateescape"))
+
+
+def copy(source: BinaryIO, target: BinaryIO, *, limit: int, hashed: bool = True) -> tuple[int, str]:
+    """Copy ``source`` up to ``limit`` bytes plus at most one; return how many, and their sha256.
+
+    The digest is empty when it is not asked for.
+    """
+    sha256 = hashlib.sha256() if hashed else None
+    buffer = memoryview(bytearray(min(CHUNK, limit + 1)))
+    total = 0
+    while total <= limit:
+        got: int | None = source.readinto(buffer[: limit + 1 - total])  # type: ignore[attr-defined]  # typing's BinaryIO lacks what every raw and buffered file has
+        if not got:
+            break
+        if sha256 is not None:
+            sha256.update(buffer[:got])
+        _write_all(target, buffer[:got])
+        total += got
+    return total, sha256.hexdigest() if sha256 is not None else ""
+
+
+def _write_all(target: BinaryIO, data: memoryview) -> None:
+    # an unbuffered file may take less than it is given
+    while data:
+        data = data[target.write(data) :]

@@ -1,0 +1,118 @@
+"""One writer that commits whatever is waiting together.
+
+While one commit is on its way to the disk the next writes gather; they share its cost. A write
+that fails takes no other down: the group is then done one by one.
+"""
+
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import anyio
+import anyio.to_thread
+
+from longshore.errors import LongshoreError, StoreUnavailable
+
+T = TypeVar("T")
+Write = Callable[[sqlite3.Connection], Any]
+#: most writes in one commit; keeps the wait of the first one short
+_LARGEST_GROUP = 512
+
+
+class _Group:
+    """Writes of one commit and what became of each."""
+
+    __slots__ = ("done", "results", "writes")
+
+    def __init__(self) -> None:
+        self.writes: list[Write] = []
+        self.results: list[Any] = []
+        self.done = anyio.Event()
+
+
+class GroupCommit:
+    """The one writing connection of this process to a database file."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self._path = path
+        self._groups: deque[_Group] = deque()
+        self._wake = anyio.Event()
+        self._limiter = anyio.CapacityLimiter(1)
+        self._closed = False
+
+    async def write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``operation`` in a commit and return its result when that is durable.
+
+        Raises:
+            StoreUnavailable: the commit failed; nothing of it was written.
+        """
+        if self._closed:
+            raise StoreUnavailable("the store is closed")
+        if not self._groups or len(self._groups[-1].writes) >= _LARGEST_GROUP:
+            self._groups.append(_Group())
+            self._wake.set()
+        group = self._groups[-1]
+        place = len(group.writes)
+        group.writes.append(operation)
+        await group.done.wait()
+        result = group.results[place]
+        if isinstance(result, BaseException):
+            raise result
+        return cast("T", result)
+
+    async def run(self) -> None:
+        """Commit group after group, until cancelled; what waits then is still committed."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = anyio.Event()
+                await self._commit_all()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._commit_all()
+            self._closed = True
+
+    async def _commit_all(self) -> None:
+        while self._groups:
+            group = self._groups.popleft()
+            with anyio.CancelScope(shield=True):
+                group.results = await anyio.to_thread.run_sync(
+                    self._commit, group.writes, limiter=self._limiter
+                )
+            group.done.set()
+
+    def _commit(self, writes: list[Write]) -> list[Any]:
+        try:
+            return self._commit_together(writes)
+        except Exception as exc:  # noqa: BLE001 - each caller gets its own; the writer goes on
+            if len(writes) == 1:
+                return [self._unavailable(exc) if isinstance(exc, sqlite3.Error) else exc]
+        return [self._commit([operation])[0] for operation in writes]
+
+    def _commit_together(self, writes: list[Write]) -> list[Any]:
+        connection = self._connection
+        results: list[Any] = []
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+            for operation in writes:
+                try:
+                    results.append(operation(connection))
+                except LongshoreError as refusal:  # raised before the operation wrote anything
+                    results.append(refusal)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        return results
+
+    def _unavailable(self, cause: sqlite3.Error) -> StoreUnavailable:
+        problem = StoreUnavailable(
+            f"the state in {self._path} cannot be written: {cause}",
+            hint="free space or repair the disk; nothing was changed",
+        )
+        problem.__cause__ = cause
+        return problem

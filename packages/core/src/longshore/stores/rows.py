@@ -1,0 +1,125 @@
+"""Jobs, events and transfers as rows: a column per field, JSON where a field is a tree."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from longshore.codec import converter
+from longshore.models import Job, JobEvent, JobState
+from longshore.models.job import Outcome, Product, Progress, Reason, StopRequest
+from longshore.models.workflow import Resources
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_loads = json.loads
+
+Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+
+
+def encode_time(at: datetime) -> int:
+    """Return microseconds since 1970."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def decode_time(number: int) -> datetime:
+    """Return the time, aware, in UTC."""
+    return _EPOCH + timedelta(microseconds=number)
+
+
+def _tree(kind: Any) -> Codec:
+    return (
+        lambda value: _dumps(converter.unstructure(value)),
+        lambda text: converter.structure(_loads(text), kind),
+    )
+
+
+_JSON: Codec = (_dumps, _loads)
+_TIME: Codec = (encode_time, decode_time)
+_FLAG: Codec = (int, bool)
+_SAME: Codec = (lambda value: value, lambda value: value)
+
+#: how the fields of a job that are not plain scalars are stored
+_CODECS: Mapping[str, Codec] = MappingProxyType(
+    {
+        "state": (str, JobState),
+        "created_at": _TIME,
+        "updated_at": _TIME,
+        "started_at": _TIME,
+        "finished_at": _TIME,
+        "next_by": _TIME,
+        "parameters": _JSON,
+        "enforced": _JSON,
+        "resources": _tree(Resources),
+        "inputs": (lambda value: _dumps(list(value)), lambda text: tuple(_loads(text))),
+        "stop": _tree(StopRequest),
+        "outcome": _tree(Outcome),
+        "reason": _tree(Reason),
+        "products": _tree(tuple[Product, ...]),
+        "progress": _tree(Progress),
+        "dispatched": _FLAG,
+        "unconfirmed": _FLAG,
+        "purged": _FLAG,
+    }
+)
+
+COLUMNS = tuple(field.name for field in attrs.fields(Job))
+_ROW = tuple((name, *_CODECS.get(name, _SAME)) for name in COLUMNS)
+
+
+def encode_changes(changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the columns that hold ``changes`` to fields of a job."""
+    return {
+        name: None if value is None else _CODECS.get(name, _SAME)[0](value)
+        for name, value in changes
+    }
+
+
+def encode_job(job: Job) -> tuple[Any, ...]:
+    """Return the row of ``job``, in the order of ``COLUMNS``."""
+    return tuple(
+        None if (value := getattr(job, name)) is None else encode(value) for name, encode, _ in _ROW
+    )
+
+
+def decode_job(row: Sequence[Any]) -> Job:
+    """Return the job of a row in the order of ``COLUMNS``."""
+    fields: dict[str, Any] = {
+        name: None if value is None else decode(value)
+        for (name, _, decode), value in zip(_ROW, row, strict=True)
+    }
+    return Job(**fields)
+
+
+def encode_data(data: Mapping[str, Any]) -> str:
+    """Return an event's data as JSON."""
+    return _dumps(encode_changes(data.items()))
+
+
+def decode_data(text: str) -> dict[str, Any]:
+    """Return the data of an event."""
+    return {
+        name: None if value is None else _CODECS.get(name, _SAME)[1](value)
+        for name, value in _loads(text).items()
+    }
+
+
+#: the columns of an event, in the order of ``decode_event``
+EVENT_COLUMNS = ("position", "job_id", "seq", "type", "at", "data")
+
+
+def decode_event(row: Sequence[Any]) -> JobEvent:
+    """Return the event of a row in the order of ``EVENT_COLUMNS``."""
+    position, job_id, seq, kind, at, data = row
+    return JobEvent(
+        position=position,
+        job_id=job_id,
+        seq=seq,
+        type=kind,
+        at=decode_time(at),
+        data=decode_data(data),
+    )

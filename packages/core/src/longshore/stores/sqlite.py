@@ -1,0 +1,401 @@
+"""The embedded store: one SQLite file, write-ahead log, every commit on the disk.
+
+All writes of a process go through one ``GroupCommit``; readers have connections of their own and
+hold no transaction across an await. Several processes may have the file open: SQLite's lock orders
+their commits.
+"""
+
+import secrets
+import sqlite3
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import anyio.to_thread
+import attrs
+
+from longshore.codec import from_json, to_json
+from longshore.errors import Conflict, Stale, StoreUnavailable
+from longshore.models import Job, JobEvent, Workflow
+from longshore.stores import rows
+from longshore.stores.abc import JobQuery, Store
+from longshore.stores.groupcommit import GroupCommit
+from longshore.transfer import Transfer
+
+T = TypeVar("T")
+_READERS = 4
+_BUSY_SECONDS = 10.0
+_JOB = ", ".join(rows.COLUMNS)
+_EVENT = ", ".join(rows.EVENT_COLUMNS)
+_INSERT_JOB = (
+    f"INSERT INTO jobs ({_JOB}) VALUES ({', '.join('?' * len(rows.COLUMNS))}) "  # noqa: S608 - our own column names
+    "ON CONFLICT DO NOTHING"
+)
+_INSERT_EVENT = "INSERT INTO events (job_id, seq, type, at, data) VALUES (?, ?, ?, ?, ?)"
+_PUT_TRANSFER = "INSERT OR REPLACE INTO transfers VALUES (?, ?, ?, ?, ?, ?)"
+
+
+@asynccontextmanager
+async def open_sqlite(path: Path) -> AsyncIterator["SQLiteStore"]:
+    """Open, or make, the store in the file ``path``; apply the schema changes that it lacks.
+
+    Raises:
+        StoreUnavailable: the file cannot be made or written, is no store, or is a newer one's.
+    """
+    connection = await anyio.to_thread.run_sync(_open, path)
+    writer = GroupCommit(connection, path)
+    store = SQLiteStore(path, writer, _instance(connection))
+    try:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(writer.run)
+            yield store
+            tasks.cancel_scope.cancel()
+    finally:
+        store.close()
+        connection.close()
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        path,
+        timeout=_BUSY_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+    connection.execute("PRAGMA synchronous = FULL")
+    return connection
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        connection = _connect(path)
+        connection.execute("PRAGMA journal_mode = WAL")
+        _migrate(connection)
+        path.chmod(0o600)
+    except (sqlite3.Error, OSError) as exc:
+        raise StoreUnavailable(
+            f"the state in {path} cannot be opened: {exc}",
+            hint="check that its directory exists, is writable and has space",
+        ) from exc
+    return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    folder = resources.files("longshore.stores") / "schema"
+    changes = sorted(file for file in folder.iterdir() if file.name.endswith(".sql"))  # type: ignore[type-var]  # a Traversable of a folder sorts as its path
+    connection.execute("BEGIN IMMEDIATE")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if version > len(changes):
+        raise sqlite3.DatabaseError(f"schema {version} is newer than this version of Longshore")
+    for number, change in enumerate(changes[version:], start=version + 1):
+        for statement in change.read_text("utf-8").split(";\n"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {number}")
+    connection.execute("INSERT OR IGNORE INTO meta VALUES ('instance', ?)", (secrets.token_hex(8),))
+    connection.execute("COMMIT")
+
+
+def _instance(connection: sqlite3.Connection) -> str:
+    (instance,) = connection.execute("SELECT value FROM meta WHERE name = 'instance'").fetchone()
+    return str(instance)
+
+
+class SQLiteStore(Store):
+    """Jobs, events and transfers in one file."""
+
+    def __init__(self, path: Path, writer: GroupCommit, instance: str) -> None:
+        self._path = path
+        self._writer = writer
+        self._instance = instance
+        self._idle: deque[sqlite3.Connection] = deque()
+        self._readers = anyio.CapacityLimiter(_READERS)
+
+    def close(self) -> None:
+        """Close the readers' connections."""
+        while self._idle:
+            self._idle.pop().close()
+
+    @property
+    def instance(self) -> str:
+        """The random id that was born with the file."""
+        return self._instance
+
+    # writing
+
+    async def add(
+        self, job: Job, events: Sequence[JobEvent], transfers: Sequence[Transfer] = ()
+    ) -> Job:
+        """Insert; the unique key of (tenant, key) decides who was first."""
+
+        def insert(connection: sqlite3.Connection) -> Job:
+            done = connection.execute(_INSERT_JOB, rows.encode_job(job))
+            if not done.rowcount:
+                found = connection.execute(
+                    f"SELECT {_JOB} FROM jobs WHERE tenant = ? AND key = ?",  # noqa: S608
+                    (job.tenant, job.key),
+                ).fetchone()
+                if found is None:
+                    raise Conflict(f"there is a job {job.id} already")
+                return rows.decode_job(found)
+            _insert_facts(connection, events, transfers)
+            return job
+
+        return await self._write(insert)
+
+    async def save(
+        self,
+        job: Job,
+        events: Sequence[JobEvent],
+        *,
+        expected: int,
+        transfers: Sequence[Transfer] = (),
+    ) -> None:
+        """Update by compare-and-swap: only the columns that the events name are written."""
+        changed: dict[str, Any] = {}
+        for event in events:
+            changed.update(event.data)
+        changed.pop("inferred", None)
+
+        def update(connection: sqlite3.Connection) -> None:
+            columns = rows.encode_changes(changed.items())
+            columns["seq"] = job.seq
+            columns["updated_at"] = rows.encode_time(job.updated_at or job.created_at)
+            assignments = ", ".join([f"{name} = ?" for name in columns])
+            done = connection.execute(
+                f"UPDATE jobs SET {assignments} WHERE id = ? AND seq = ?",  # noqa: S608
+                (*columns.values(), job.id, expected),
+            )
+            if not done.rowcount:
+                raise Stale(f"job {job.id} is no longer at seq {expected}")
+            _insert_facts(connection, events, transfers)
+
+        await self._write(update)
+
+    async def put_transfers(self, transfers: Sequence[Transfer]) -> None:
+        """Insert or replace."""
+        await self._write(lambda connection: _insert_facts(connection, (), transfers))
+
+    async def put_workflow(self, workflow: Workflow, *, origin: str) -> None:
+        """Insert the version; an unused version may be replaced."""
+        document = to_json(workflow)
+        unplaced = to_json(attrs.evolve(workflow, directory=None))
+
+        def put(connection: sqlite3.Connection) -> None:
+            key = (workflow.id, workflow.version)
+            found = connection.execute(
+                "SELECT document FROM workflows WHERE id = ? AND version = ?", key
+            ).fetchone()
+            if found is not None:
+                kept = attrs.evolve(from_json(Workflow, found[0]), directory=None)
+                used = connection.execute(
+                    "SELECT 1 FROM jobs WHERE workflow = ? AND version = ? LIMIT 1", key
+                ).fetchone()
+                if used and to_json(kept) != unplaced:
+                    raise Conflict(
+                        f"workflow {workflow.id} version {workflow.version} was used by a job "
+                        "and cannot be changed",
+                        hint="give the changed definition another version",
+                    )
+            connection.execute("UPDATE workflows SET offered = 0 WHERE id = ?", key[:1])
+            connection.execute(
+                "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, 1, ?)", (*key, origin, document)
+            )
+
+        await self._write(put)
+
+    async def retire_workflow(self, workflow_id: str) -> None:
+        """Offer no version of it."""
+        await self._write(
+            lambda connection: (
+                connection.execute(
+                    "UPDATE workflows SET offered = 0 WHERE id = ?", (workflow_id,)
+                ).rowcount
+            )
+        )
+
+    # reading
+
+    async def transfers(self, job_id: str, attempt: int | None = None) -> tuple[Transfer, ...]:
+        """Select by job, and attempt where given."""
+        where, values = "job_id = ?", [job_id, attempt]
+        if attempt is not None:
+            where += " AND attempt = ?"
+        found = await self._select(
+            f"SELECT document FROM transfers WHERE {where} ORDER BY attempt, kind, name",  # noqa: S608
+            tuple(value for value in values if value is not None),
+        )
+        return tuple(from_json(Transfer, document) for (document,) in found)
+
+    async def job(self, job_id: str) -> Job | None:
+        """Select by primary key."""
+        found = await self._jobs("id = ?", (job_id,))
+        return found[0] if found else None
+
+    async def jobs(self, query: JobQuery) -> tuple[Job, ...]:
+        """Select a page along the index of (tenant, id), newest first."""
+        conditions = ["1"]
+        values: list[Any] = []
+        for condition, value in (
+            ("tenant = ?", query.tenant),
+            ("workflow = ?", query.workflow),
+            ("id < ?", query.before),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        if query.states:
+            conditions.append(f"state IN ({', '.join('?' * len(query.states))})")
+            values += [str(state) for state in query.states]
+        where = f"{' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
+        return tuple(await self._jobs(where, (*values, query.limit)))
+
+    async def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
+        """Select along the index of (job, seq)."""
+        return await self._events("job_id = ? AND seq > ? ORDER BY seq", (job_id, after), limit)
+
+    async def log(self, *, after: int, limit: int = 1000) -> list[JobEvent]:
+        """Select along the positions, which are in the order of the commits."""
+        return await self._events("position > ? ORDER BY position", (after,), limit)
+
+    async def position(self) -> int:
+        """Select the last position."""
+        ((last,),) = await self._select("SELECT coalesce(max(position), 0) FROM events")
+        return int(last)
+
+    async def waiting(self, backend: str, *, limit: int) -> tuple[Job, ...]:
+        """Select along the partial index of waiting jobs."""
+        return tuple(
+            await self._jobs(
+                "backend = ? AND state = 'QUEUED' AND dispatched = 0 ORDER BY id LIMIT ?",
+                (backend, limit),
+            )
+        )
+
+    async def stopping(self, backend: str, *, limit: int) -> tuple[Job, ...]:
+        """Select along the partial index of jobs that are to stop."""
+        return tuple(
+            await self._jobs(
+                "backend = ? AND stop IS NOT NULL AND dispatched = 1 "
+                "AND state IN ('QUEUED', 'STAGING_IN', 'RUNNING') ORDER BY id LIMIT ?",
+                (backend, limit),
+            )
+        )
+
+    async def place_in_queue(self, job: Job) -> int:
+        """Count along the partial index of waiting jobs."""
+        ((before,),) = await self._select(
+            "SELECT count(*) FROM jobs "
+            "WHERE backend = ? AND state = 'QUEUED' AND dispatched = 0 AND id < ?",
+            (job.backend, job.id),
+        )
+        return int(before)
+
+    async def unfinished(self, backend: str, *, after: str = "", limit: int = 1000) -> list[Job]:
+        """Select along the partial index of unfinished jobs."""
+        return await self._jobs(
+            "backend = ? AND state IN ('QUEUED', 'STAGING_IN', 'RUNNING', 'STAGING_OUT') "
+            "AND id > ? ORDER BY id LIMIT ?",
+            (backend, after, limit),
+        )
+
+    async def due(self, now: datetime, *, limit: int = 100) -> tuple[Job, ...]:
+        """Select along the index of deadlines."""
+        return tuple(
+            await self._jobs(
+                "next_by <= ? ORDER BY next_by LIMIT ?", (rows.encode_time(now), limit)
+            )
+        )
+
+    async def next_due(self) -> datetime | None:
+        """Select the first of the index of deadlines."""
+        ((first,),) = await self._select("SELECT min(next_by) FROM jobs WHERE next_by IS NOT NULL")
+        return None if first is None else rows.decode_time(first)
+
+    async def workflow(self, workflow_id: str, version: str | None = None) -> Workflow | None:
+        """Select a version, or the offered one."""
+        which = "offered = 1" if version is None else "version = ?"
+        values = (workflow_id,) if version is None else (workflow_id, version)
+        found = await self._select(
+            f"SELECT document FROM workflows WHERE id = ? AND {which}",  # noqa: S608
+            values,
+        )
+        return from_json(Workflow, found[0][0]) if found else None
+
+    async def workflows(self, *, origin: str | None = None) -> tuple[Workflow, ...]:
+        """Select what is offered."""
+        found = await self._select(
+            "SELECT document FROM workflows WHERE offered = 1 AND origin = coalesce(?, origin) "
+            "ORDER BY id",
+            (origin,),
+        )
+        return tuple(from_json(Workflow, document) for (document,) in found)
+
+    # the two ways to the file
+
+    async def _write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
+        return await self._writer.write(operation)
+
+    async def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
+        sql = f"SELECT {_JOB} FROM jobs WHERE {where}"  # noqa: S608
+        return await self._read(
+            lambda connection: [rows.decode_job(row) for row in connection.execute(sql, values)]
+        )
+
+    async def _events(self, where: str, values: tuple[Any, ...], limit: int) -> list[JobEvent]:
+        sql = f"SELECT {_EVENT} FROM events WHERE {where} LIMIT ?"  # noqa: S608
+        return await self._read(
+            lambda connection: [
+                rows.decode_event(row) for row in connection.execute(sql, (*values, limit))
+            ]
+        )
+
+    async def _select(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        return await self._read(lambda connection: connection.execute(sql, values).fetchall())
+
+    async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        return await anyio.to_thread.run_sync(self._with_reader, query, limiter=self._readers)
+
+    def _with_reader(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            connection = self._idle.pop() if self._idle else _connect(self._path)
+            try:
+                return query(connection)
+            finally:
+                self._idle.append(connection)
+        except sqlite3.Error as exc:
+            raise StoreUnavailable(f"the state in {self._path} cannot be read: {exc}") from exc
+
+
+def _insert_facts(
+    connection: sqlite3.Connection, events: Sequence[JobEvent], transfers: Sequence[Transfer]
+) -> None:
+    for event in events:
+        connection.execute(
+            _INSERT_EVENT,
+            (
+                event.job_id,
+                event.seq,
+                event.type,
+                rows.encode_time(event.at),
+                rows.encode_data(event.data),
+            ),
+        )
+    for transfer in transfers:
+        connection.execute(
+            _PUT_TRANSFER,
+            (
+                transfer.job_id,
+                transfer.attempt,
+                str(transfer.kind),
+                transfer.name,
+                str(transfer.state),
+                to_json(transfer),
+            ),
+        )

@@ -1,0 +1,192 @@
+"""Gives waiting jobs to an engine: intent first, deterministic name, adopt on restart.
+
+The job is in the store before the engine hears of it; the engine's object is named after the job
+and its attempt; ``dispatched`` is stored after the engine acknowledged. A crash in between repeats
+the create, which is success when it is there already.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+import anyio
+from anyio.abc import TaskGroup
+
+from longshore import decisions
+from longshore.backends.abc import SupportsCapacity, WorkflowBackend
+from longshore.clock import Clock
+from longshore.errors import (
+    AttemptGone,
+    LongshoreError,
+    NotFound,
+    RequestInvalid,
+    RetryError,
+)
+from longshore.inputs import Inputs
+from longshore.jobs import Step
+from longshore.ledger import Ledger
+from longshore.lifecycle import JobState
+from longshore.models import InputKind, Job, JobSpec, RunRef, Workflow, run_ref
+from longshore.reasons import REASONS, reason
+from longshore.specs import make_spec
+from longshore.stores.abc import Store
+from longshore.supervisor.plans import PLAN_LIFE, Plans
+
+#: most submissions on their way to an engine at once
+_AT_ONCE = 64
+_log = logging.getLogger("longshore.dispatch")
+
+
+class Dispatcher:
+    """Fills one engine and remembers which attempts occupy it."""
+
+    def __init__(
+        self,
+        name: str,
+        backend: WorkflowBackend,
+        store: Store,
+        ledger: Ledger,
+        inputs: Inputs,
+        plans: Plans,
+        clock: Clock,
+    ) -> None:
+        self._name = name
+        self._backend = backend
+        self._store = store
+        self._ledger = ledger
+        self._inputs = inputs
+        self._plans = plans
+        self._clock = clock
+        self._slots = backend.slots if isinstance(backend, SupportsCapacity) else None
+        self._occupied: dict[RunRef, datetime] = {}
+        self._under_way: set[str] = set()
+        self._workflows: dict[tuple[str, str], Workflow] = {}
+        self._wake = anyio.Event()
+
+    def wake(self) -> None:
+        """Look for waiting jobs now."""
+        self._wake.set()
+
+    async def wait(self, at_most: timedelta) -> None:
+        """Return when woken, or after a while in case another process wrote a job."""
+        with anyio.move_on_after(at_most.total_seconds()):
+            await self._wake.wait()
+        self._wake = anyio.Event()
+
+    def occupy(self, job: Job) -> None:
+        """Count an attempt that the engine has; its plan is renewed soon."""
+        self._occupied.setdefault(run_ref(job), self._clock.now())
+
+    async def vacate(self, job: Job) -> None:
+        """Forget an attempt that the engine has no longer, and abort its open uploads."""
+        await self._plans.abort(job)
+        self.release(run_ref(job))
+
+    def release(self, ref: RunRef) -> None:
+        """Forget an attempt that the engine has no longer."""
+        self._occupied.pop(ref, None)
+        self._wake.set()
+
+    async def workflow(self, job: Job) -> Workflow:
+        """Return the version that the job was made with.
+
+        Raises:
+            NotFound: the store has it no longer.
+        """
+        key = (job.workflow, job.version)
+        if key not in self._workflows:
+            found = await self._store.workflow(*key)
+            if found is None:
+                raise NotFound(f"workflow {job.workflow!r} version {job.version} is gone")
+            self._workflows[key] = found
+        return self._workflows[key]
+
+    async def fill(self, tasks: TaskGroup) -> None:
+        """Start the submission of as many waiting jobs as the engine has room for."""
+        room = _AT_ONCE - len(self._under_way)
+        if self._slots is not None:
+            room = min(room, self._slots - len(self._occupied))
+        if room <= 0:
+            return
+        waiting = await self._store.waiting(self._name, limit=room + len(self._under_way))
+        for job in waiting:
+            if job.id not in self._under_way and room > 0:
+                room -= 1
+                self._under_way.add(job.id)
+                self._occupied[run_ref(job)] = self._clock.now() + PLAN_LIFE / 2
+                tasks.start_soon(self._dispatch, job)
+
+    async def _dispatch(self, job: Job) -> None:
+        try:
+            await self._submit(job)
+        except RetryError as exc:
+            _log.warning("job %s waits for the engine: %s", job.id, exc)
+            self._occupied.pop(run_ref(job), None)
+            await self._clock.sleep(timedelta(seconds=1))
+        finally:
+            self._under_way.discard(job.id)
+            self._wake.set()
+
+    async def _submit(self, job: Job) -> None:
+        try:
+            workflow = await self.workflow(job)
+            spec = await self._spec(job, workflow)
+            plan = await self._plans.prepare(job, workflow)
+            await self._backend.submit(run_ref(job), spec, plan)
+        except RetryError:
+            raise
+        except LongshoreError as exc:
+            await self._refuse(job, exc)
+            return
+        now = await self._ledger.change(job.id, decisions.on_dispatched)
+        if now.is_final or now.attempt != job.attempt:  # ended while the engine created it
+            await self._backend.remove(run_ref(job))
+            await self.vacate(job)
+
+    async def _spec(self, job: Job, workflow: Workflow) -> JobSpec:
+        environment: dict[str, str] = {}
+        for declared in workflow.inputs.values():
+            if declared.kind is InputKind.ENV and declared.name in job.inputs:
+                environment |= await self._inputs.environment(job, declared)
+        return make_spec(
+            workflow, parameters=job.parameters, resources=job.resources, environment=environment
+        )
+
+    async def _refuse(self, job: Job, error: LongshoreError) -> None:
+        """End a job that no engine will take: waiting does not mend it."""
+        _log.warning("job %s cannot be dispatched: %s", job.id, error)
+        why = reason(_code(error), error.message)
+
+        def fail(now: Job) -> Step | None:
+            waiting = now.state is JobState.QUEUED and not now.dispatched
+            return Step(JobState.FAILED, {"reason": why}) if waiting else None
+
+        await self._ledger.change(job.id, fail)
+        await self.vacate(job)
+
+    async def renew_due(self) -> None:
+        """Give the engine a fresh plan for every attempt whose plan is half over."""
+        now = self._clock.now()
+        for ref in [ref for ref, at in self._occupied.items() if at <= now]:
+            job = await self._ledger.job(ref.job_id)
+            transfers = await self._store.transfers(ref.job_id, ref.attempt)
+            if job.is_final or job.attempt != ref.attempt or not transfers:
+                continue
+            try:
+                plan = await self._plans.sign(job, await self.workflow(job), transfers)
+                await self._backend.renew(ref, plan)
+            except (AttemptGone, NotFound) as exc:
+                _log.info("the plan of job %s is not renewed: %s", ref.job_id, exc)
+            self._occupied[ref] = now + PLAN_LIFE / 2
+
+
+_CODES: Mapping[type[LongshoreError], str] = {
+    NotFound: "input-unavailable",
+    RequestInvalid: "env-invalid",
+}
+
+
+def _code(error: LongshoreError) -> str:
+    if error.code in REASONS:
+        return error.code
+    return _CODES.get(type(error), "backend-refused")

@@ -1,0 +1,128 @@
+"""Plans: every byte that an attempt may move, as tickets that are stored and then signed."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+import attrs
+
+from longshore.clock import Clock
+from longshore.errors import NotFound
+from longshore.keys import attempt_key, input_key, output_key
+from longshore.models import LOG_CAP, Input, InputKind, Job, Workflow
+from longshore.storages.abc import StorageBackend
+from longshore.stores.abc import Store
+from longshore.transfer import (
+    Audience,
+    PlannedInput,
+    PlannedOutput,
+    SignedUpload,
+    Transfer,
+    TransferKind,
+    TransferPlan,
+    TransferState,
+)
+
+#: how long a plan is valid; it is signed anew at half of it
+PLAN_LIFE = timedelta(hours=24)
+_MANIFEST_MAX_SIZE = 4 * 1024**2
+
+
+class Plans:
+    """Makes, renews and drops the transfers of attempts."""
+
+    def __init__(self, store: Store, storage: StorageBackend, clock: Clock) -> None:
+        self._store = store
+        self._storage = storage
+        self._clock = clock
+
+    async def prepare(self, job: Job, workflow: Workflow) -> TransferPlan:
+        """Return the plan of the job's present attempt; its tickets are stored.
+
+        A repeated call uses the tickets that are there: an engine may have a plan made of them.
+
+        Raises:
+            NotFound: an input is not in the storage.
+        """
+        transfers = await self._store.transfers(job.id, job.attempt)
+        if not transfers:
+            if job.attempt > 1:
+                await self.abort(job, before=job.attempt)
+            transfers = tuple([await self._open(job, *row) for row in self._rows(job, workflow)])
+            await self._store.put_transfers(transfers)
+        return await self.sign(job, workflow, transfers)
+
+    def _rows(self, job: Job, workflow: Workflow) -> Iterator[tuple[TransferKind, str, str, int]]:
+        instance = self._store.instance
+        for output in workflow.outputs.values():
+            key = output_key(instance, job, output.name)
+            yield TransferKind.OUTPUT, output.name, key, output.max_size
+        yield TransferKind.LOG, "log", attempt_key(instance, job, "log"), LOG_CAP
+        manifest = attempt_key(instance, job, "manifest.json")
+        yield TransferKind.MANIFEST, "manifest", manifest, _MANIFEST_MAX_SIZE
+
+    async def _open(
+        self, job: Job, kind: TransferKind, name: str, key: str, max_size: int
+    ) -> Transfer:
+        ticket = await self._storage.prepare_upload(key, max_size=max_size)
+        return Transfer(job_id=job.id, attempt=job.attempt, kind=kind, name=name, ticket=ticket)
+
+    async def sign(
+        self, job: Job, workflow: Workflow, transfers: tuple[Transfer, ...]
+    ) -> TransferPlan:
+        """Return a plan of stored tickets, valid for ``PLAN_LIFE`` from now.
+
+        Raises:
+            NotFound: an input is not in the storage.
+        """
+        uploads: Mapping[tuple[TransferKind, str], SignedUpload] = {
+            (one.kind, one.name): await self._storage.sign_upload(
+                one.ticket, audience=Audience.JOB, expires=PLAN_LIFE
+            )
+            for one in transfers
+        }
+        return TransferPlan(
+            job_id=job.id,
+            attempt=job.attempt,
+            inputs=tuple([await self._planned(job, one) for one in _carried(job, workflow)]),
+            outputs=tuple(
+                PlannedOutput(name=name, upload=upload)
+                for (kind, name), upload in uploads.items()
+                if kind is TransferKind.OUTPUT
+            ),
+            log=uploads[TransferKind.LOG, "log"],
+            manifest=uploads[TransferKind.MANIFEST, "manifest"],
+            valid_until=self._clock.now() + PLAN_LIFE,
+        )
+
+    async def _planned(self, job: Job, declared: Input) -> PlannedInput:
+        key = input_key(self._store.instance, job, declared.name)
+        stored = await self._storage.stat(key)
+        if stored is None:
+            raise NotFound(f"input {declared.name!r} is not in the storage")
+        request = await self._storage.sign_read(key, audience=Audience.JOB, expires=PLAN_LIFE)
+        return PlannedInput(
+            name=declared.name, request=request, size=stored.size, sha256=stored.sha256
+        )
+
+    async def abort(self, job: Job, *, before: int | None = None) -> None:
+        """Abort the job's open uploads, of attempts ``before`` one or of all."""
+        dropped = [
+            one
+            for one in await self._store.transfers(job.id)
+            if one.state is TransferState.OPEN and (before is None or 0 < one.attempt < before)
+        ]
+        for one in dropped:
+            await self._storage.abort(one.ticket)
+        if dropped:
+            await self._store.put_transfers(
+                [attrs.evolve(one, state=TransferState.ABORTED) for one in dropped]
+            )
+
+
+def _carried(job: Job, workflow: Workflow) -> list[Input]:
+    """Return the inputs that a mover carries: those that came, less the variables."""
+    return [
+        declared
+        for declared in workflow.inputs.values()
+        if declared.name in job.inputs and declared.kind is not InputKind.ENV
+    ]

@@ -1,0 +1,234 @@
+"""One supervisor per open backend: it watches, and brings every attempt to its end.
+
+It holds no truth. What it remembers is which attempts occupy the engine and what is being done
+now; everything else is read from the store and from the engine, and may be done twice.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from functools import partial
+
+import anyio
+from anyio.abc import TaskGroup
+
+from longshore import decisions
+from longshore.backends.abc import WorkflowBackend
+from longshore.clock import Clock
+from longshore.deadlines import Limits
+from longshore.errors import LongshoreError, NotFound, RetryError
+from longshore.ledger import Ledger
+from longshore.lifecycle import JobState
+from longshore.models import Job, JobEvent, Observation, Phase, RunRef, Workflow, run_ref
+from longshore.stores.abc import Store
+from longshore.supervisor.dispatch import Dispatcher
+from longshore.supervisor.finalise import Finaliser
+
+#: a watch is a hint; this is how often the truth is listed while jobs are active
+RESYNC = timedelta(seconds=60)
+#: an attempt is gone when two lists this far apart do not have it
+SECOND_LOOK = timedelta(seconds=10)
+_POLL = timedelta(seconds=1)
+_LONGEST_PAUSE = timedelta(seconds=60)
+_log = logging.getLogger("longshore.supervisor")
+
+
+class Supervisor:
+    """Carries the jobs of one backend; ``name`` is the provider's name for it."""
+
+    def __init__(
+        self,
+        name: str,
+        backend: WorkflowBackend,
+        store: Store,
+        ledger: Ledger,
+        dispatcher: Dispatcher,
+        finaliser: Finaliser,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._name = name
+        self._backend = backend
+        self._store = store
+        self._ledger = ledger
+        self._dispatcher = dispatcher
+        self._finaliser = finaliser
+        self._clock = clock
+        self._limits = limits
+        self._latest: dict[str, Observation] = {}
+        self._busy: set[tuple[str, str]] = set()
+        self._asked: set[RunRef] = set()
+        self._absent: set[RunRef] = set()
+        self._tasks: TaskGroup
+        ledger.notify(self._notice)
+
+    async def run(self) -> None:
+        """Carry jobs until cancelled; the engine's attempts go on without it."""
+        async with anyio.create_task_group() as tasks:
+            self._tasks = tasks
+            await self._patiently("list the engine", self._resync)
+            tasks.start_soon(self._watch)
+            tasks.start_soon(self._resync_regularly)
+            tasks.start_soon(self._dispatch)
+
+    def wake(self) -> None:
+        """Look for new jobs and wishes now: another process wrote some."""
+        self._dispatcher.wake()
+
+    def _notice(self, job: Job, events: Sequence[JobEvent]) -> None:
+        if job.backend != self._name:
+            return
+        if job.is_final:
+            self._begin("settle", job.id, partial(self._settle, job))
+        elif job.state is JobState.QUEUED and not job.dispatched:
+            self._dispatcher.wake()
+        elif job.stop is not None and events[-1].type == "StopRequested":
+            self._begin("stop", job.id, partial(self._stop, job))
+
+    def _begin(self, what: str, job_id: str, action: Callable[[], Awaitable[None]]) -> None:
+        """Start an action unless the same is being done for the same job."""
+        if (what, job_id) in self._busy or not hasattr(self, "_tasks"):
+            return
+        self._busy.add((what, job_id))
+
+        async def act() -> None:
+            try:
+                await self._patiently(f"{what} job {job_id}", action)
+            finally:
+                self._busy.discard((what, job_id))
+
+        self._tasks.start_soon(act)
+
+    async def _patiently(self, what: str, action: Callable[[], Awaitable[None]]) -> None:
+        """Do ``action`` until it succeeds, or fails for a reason that waiting does not mend."""
+        pause = timedelta(seconds=1)
+        while True:
+            try:
+                return await action()
+            except RetryError as exc:
+                _log.warning("cannot %s yet: %s", what, exc)
+            except LongshoreError:
+                _log.exception("cannot %s", what)
+                return None
+            await self._clock.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    # dispatch and stop
+
+    async def _dispatch(self) -> None:
+        """Give the engine what waits, and ask for what is to stop, whoever wrote it."""
+        while True:
+            try:
+                await self._dispatcher.fill(self._tasks)
+                for job in await self._store.stopping(self._name, limit=1000):
+                    if run_ref(job) not in self._asked:
+                        self._begin("stop", job.id, partial(self._stop, job))
+            except RetryError as exc:
+                _log.warning("dispatch waits: %s", exc)
+            await self._dispatcher.wait(_POLL)
+
+    async def _stop(self, job: Job) -> None:
+        self._asked.add(run_ref(job))
+        try:
+            await self._backend.stop(run_ref(job), grace=self._limits.stop_grace)
+        except RetryError:
+            self._asked.discard(run_ref(job))
+            raise
+
+    # watch
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                async for seen in self._backend.observe():
+                    self._hear(seen)
+            except RetryError as exc:
+                _log.warning("the watch of %s ended: %s", self._name, exc)
+            await self._clock.sleep(timedelta(seconds=1))
+            await self._patiently("list the engine", self._resync)
+
+    def _hear(self, seen: Observation) -> None:
+        """Take a report; of several on one job that wait, the last one counts."""
+        self._latest[seen.job_id] = seen
+        self._begin("record", seen.job_id, partial(self._record, seen.job_id))
+
+    async def _record(self, job_id: str) -> None:
+        while (seen := self._latest.pop(job_id, None)) is not None:
+            try:
+                job = await self._apply(job_id, seen)
+            except NotFound:
+                _log.warning("the engine has an attempt of job %s, which is unknown", job_id)
+                return
+            except RetryError:
+                self._latest.setdefault(job_id, seen)
+                raise
+            if job.is_final:
+                self._begin("settle", job_id, partial(self._settle, job))
+            elif job.attempt > seen.attempt:
+                await self._drop(RunRef(job_id, seen.attempt, job.tenant))
+            elif job.state is JobState.STAGING_OUT and seen.phase is Phase.ENDED:
+                self._begin("finalise", job_id, partial(self._finalise, job))
+
+    async def _drop(self, stale: RunRef) -> None:
+        """Remove an attempt that another one followed."""
+        await self._backend.remove(stale)
+        self._dispatcher.release(stale)
+
+    async def _apply(self, job_id: str, seen: Observation) -> Job:
+        restartable = False
+        if seen.phase is Phase.TAKEN:
+            restartable = (await self._workflow(await self._ledger.job(job_id))).restartable
+        return await self._ledger.change(
+            job_id, lambda now: decisions.on_observation(now, seen, restartable=restartable)
+        )
+
+    async def _workflow(self, job: Job) -> Workflow:
+        return await self._dispatcher.workflow(job)
+
+    # the truth
+
+    async def _resync_regularly(self) -> None:
+        while True:
+            await self._clock.sleep(SECOND_LOOK if self._absent else RESYNC)
+            await self._patiently("list the engine", self._resync)
+            await self._patiently("renew the plans", self._dispatcher.renew_due)
+
+    async def _resync(self) -> None:
+        """Compare the engine's list with the store; recovery is the running path."""
+        snapshot = await self._backend.snapshot()
+        there = {(seen.job_id, seen.attempt) for seen in snapshot.observations}
+        for seen in snapshot.observations:
+            self._hear(seen)
+        absent: set[RunRef] = set()
+        after = ""
+        while page := await self._store.unfinished(self._name, after=after):
+            for job in page:
+                if job.dispatched:
+                    self._dispatcher.occupy(job)
+                if self._is_missing(job, snapshot.as_of) and (job.id, job.attempt) not in there:
+                    absent.add(run_ref(job))
+                    if run_ref(job) in self._absent:
+                        self._begin("give up", job.id, partial(self._give_up, job))
+            after = page[-1].id
+        self._absent = absent
+
+    def _is_missing(self, job: Job, as_of: datetime) -> bool:
+        """Say whether a list begun at ``as_of`` must have the job's attempt."""
+        return job.dispatched and (job.updated_at or job.created_at) < as_of
+
+    async def _give_up(self, job: Job) -> None:
+        """Two lists in a row lack the attempt: what it left in the storage is all there is."""
+        job = await self._ledger.change(job.id, decisions.on_absence)
+        if job.state is JobState.STAGING_OUT:
+            await self._finalise(job)
+
+    # the end
+
+    async def _finalise(self, job: Job) -> None:
+        await self._finaliser.finalise(job, await self._workflow(job))
+
+    async def _settle(self, job: Job) -> None:
+        """Remove what a final job left in the engine, and drop uploads that nobody commits."""
+        await self._backend.remove(run_ref(job))
+        await self._dispatcher.vacate(job)
+        self._asked.discard(run_ref(job))

@@ -1,0 +1,22 @@
+"""Tests for the authors of plug-ins: contracts to inherit, and fakes.
+
+``StorageBackendContract`` and ``WorkflowBackendContract`` are classes to inherit in a test module
+of one's own; their docstrings say what the heir supplies.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from longshore.testing.storage_backend import StorageBackendContract
+
+# imported when asked for: pytest rewrites the assertions only of what is imported after it said so
+_MODULES = {"StorageBackendContract": "longshore.testing.storage_backend"}
+
+__all__ = ["StorageBackendContract"]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES[name]), name)

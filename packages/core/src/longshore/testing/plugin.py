@@ -1,0 +1,5 @@
+"""The pytest plug-in of Longshore: failing contract tests show their values."""
+
+import pytest
+
+pytest.register_assert_rewrite("longshore.testing.storage_backend")
