@@ -268,7 +268,7 @@ class Longshore:
     """An embedded service, used from a program that blocks. Made by ``Longshore.open``."""
 
     def __init__(self, bridge: Bridge) -> None:
-        self._bridge = bridge
+        self.bridge = bridge
 
     @classmethod
     @contextmanager
@@ -307,11 +307,11 @@ class Longshore:
     @property
     def home(self) -> Path:
         """The state directory."""
-        return self._bridge.embedded.home
+        return self.bridge.embedded.home
 
     def workflows(self) -> tuple[Workflow, ...]:
         """Return the workflows that are offered, by id."""
-        return self._bridge.call(lambda it: it.host.service.workflows())
+        return self.bridge.call(lambda it: it.host.service.workflows())
 
     def workflow(self, workflow_id: str) -> Workflow:
         """Return a workflow that is offered.
@@ -319,13 +319,13 @@ class Longshore:
         Raises:
             NotFound: there is none of that name.
         """
-        return self._bridge.call(lambda it: it.host.service.workflow(workflow_id))
+        return self.bridge.call(lambda it: it.host.service.workflow(workflow_id))
 
     def submit(self, request: JobRequest, *, key: str | None = None) -> JobHandle:
         """Keep a job; it is durable when this returns. See ``JobService.submit``."""
-        submission = self._bridge.call(lambda it: it.host.service.submit(TENANT, request, key=key))
-        self._bridge.engage()
-        return JobHandle(self._bridge, submission.job.id)
+        submission = self.bridge.call(lambda it: it.host.service.submit(TENANT, request, key=key))
+        self.bridge.engage()
+        return JobHandle(self.bridge, submission.job.id)
 
     def run(
         self,
@@ -371,16 +371,20 @@ class Longshore:
         Raises:
             NotFound: there is none.
         """
-        self._bridge.call(lambda it: it.host.service.job(TENANT, job_id))
-        return JobHandle(self._bridge, job_id)
+        self.bridge.call(lambda it: it.host.service.job(TENANT, job_id))
+        return JobHandle(self.bridge, job_id)
 
     def jobs(self, query: JobQuery | None = None) -> tuple[Job, ...]:
         """Return a page of jobs, newest first."""
-        return self._bridge.call(lambda it: it.host.service.jobs(TENANT, query or JobQuery()))
+        return self.bridge.call(lambda it: it.host.service.jobs(TENANT, query or JobQuery()))
+
+    def places(self, job_id: str) -> dict[str, str]:
+        """Return where a job's bytes lie: its outputs, its log and its manifest, by name."""
+        return self.bridge.call(lambda it: it.host.service.places(TENANT, job_id))
 
     def place(self, job: Job) -> int | None:
         """Return how many jobs wait before this one, where it waits for a slot."""
-        return self._bridge.call(lambda it: it.host.service.queue_place(job))
+        return self.bridge.call(lambda it: it.host.service.queue_place(job))
 
 
 def _bytes(content: str | bytes | Path) -> bytes:

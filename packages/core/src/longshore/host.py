@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
-from longshore.backends.abc import WorkflowBackend
+from longshore.backends.abc import SupportsProbe, WorkflowBackend
 from longshore.clock import Clock, SystemClock
 from longshore.definitions import load_directory
 from longshore.errors import SettingsInvalid
@@ -75,6 +75,16 @@ class Host:
             if name not in self._backends:
                 self._backends[name] = await self._tasks.start(self._keep_open, name)
         return self._backends[name]
+
+    async def probe(self, name: str) -> None:
+        """Return when the backend ``name`` works, as far as it can say before a job.
+
+        Raises:
+            BackendUnavailable: it does not; the message says what is wrong.
+        """
+        backend = await self.backend(name)
+        if isinstance(backend, SupportsProbe):
+            await backend.probe()
 
     async def _keep_open(self, name: str, *, task_status: TaskStatus[WorkflowBackend]) -> None:
         given = self.settings.backends.get(name)

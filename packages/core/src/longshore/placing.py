@@ -7,7 +7,9 @@ through a shell: a place that looks like a placeholder stays as it is.
 import re
 from collections.abc import Iterable, Mapping
 
-_PLACEHOLDER = re.compile(r"\{(?:(?:inputs|outputs|datasets)\.[A-Za-z0-9._-]+|parameters_file|python)\}")
+_PLACEHOLDER = re.compile(
+    r"\{(?:(?:inputs|outputs|datasets)\.[A-Za-z0-9._-]+|parameters_file|python)\}"
+)
 
 
 def place(command: Iterable[str], places: Mapping[str, str]) -> tuple[str, ...]:

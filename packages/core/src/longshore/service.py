@@ -17,7 +17,7 @@ from longshore.eventlog import EventLog
 from longshore.ids import new_id
 from longshore.inputs import CONSUMER_URL_LIFE, Inputs
 from longshore.jobs import Step
-from longshore.keys import job_prefix, output_key
+from longshore.keys import attempt_key, job_prefix, output_key
 from longshore.ledger import Ledger
 from longshore.models import InlineInput, Job, JobEvent, JobRequest, JobState, Workflow
 from longshore.policy import Deny, decide
@@ -273,6 +273,24 @@ class JobService:
             audience=Audience.CONSUMER,
             expires=CONSUMER_URL_LIFE,
         )
+
+    async def places(self, tenant: str, job_id: str) -> dict[str, str]:
+        """Return where the bytes of a final job lie, for people: URLs without what is signed."""
+        job = await self.job(tenant, job_id)
+        instance = self._store.instance
+        keys = {one.name: output_key(instance, job, one.name) for one in job.products}
+        keys |= {
+            "log": attempt_key(instance, job, "log"),
+            "manifest": attempt_key(instance, job, "manifest.json"),
+        }
+        found: dict[str, str] = {}
+        for name, key in keys.items():
+            if await self._storage.stat(key) is not None:
+                request = await self._storage.sign_read(
+                    key, audience=Audience.SERVICE, expires=CONSUMER_URL_LIFE
+                )
+                found[name] = request.url.partition("?")[0].removeprefix("file://")
+        return found
 
     async def _output_key(self, tenant: str, job_id: str, name: str) -> str:
         job = await self.job(tenant, job_id)

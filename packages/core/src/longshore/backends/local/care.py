@@ -19,7 +19,7 @@ _STATUS_SIZE = 64 * 1024
 _MESSAGE = 500
 
 
-class Canceled(Exception):  # noqa: N818 - not an error: a way out of staging
+class Canceled(Exception):
     """The attempt is to stop and has not started its worker."""
 
 

@@ -49,7 +49,9 @@ class Cage:
         }
         held = set()
         for name, path in self.paths.items():
-            lines = tuple(line.format(**values) for line in (_V1 if self.version == 1 else _V2)[name])
+            lines = tuple(
+                line.format(**values) for line in (_V1 if self.version == 1 else _V2)[name]
+            )
             if self._set.get(name) == lines or _write_lines(path, lines):
                 self._set[name] = lines
                 held.add(name)

@@ -3,6 +3,7 @@
 import functools
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from longshore.backends.local.settings import Isolation, LocalSettings
 from longshore.backends.local.worker import STATUS_FD
 from longshore.errors import IsolationUnavailable, WorkflowRefused
 from longshore.models.run import JobSpec, RunRef
-from longshore.models.workflow import Network
+from longshore.models.workflow import Input, Network, Output
 from longshore.placing import place, variable
 from longshore.transfer import TransferPlan
 
@@ -76,7 +77,8 @@ def _check_host(spec: JobSpec) -> None:
             "isolation = none can neither close the network nor protect a dataset",
             hint="install bubblewrap and remove isolation = none",
         )
-    if paths := [entry.path for entry in (*spec.inputs, *spec.outputs) if entry.path]:
+    entries: tuple[Input | Output, ...] = (*spec.inputs, *spec.outputs)
+    if paths := [entry.path for entry in entries if entry.path]:
         raise WorkflowRefused(
             f"isolation = none has no {paths[0]}: the workflow declares a path of its own",
             hint="use {inputs.NAME} and {outputs.NAME} instead, or install bubblewrap",
@@ -92,14 +94,13 @@ def make_order(
     engine: Isolation,
     settings: LocalSettings,
 ) -> Order:
-    """Return all that a runner needs to carry the attempt out in ``engine``. Only looks at the
-    file system to see what the sandbox may show.
-    """
+    """Return all that a runner needs to carry the attempt out in ``engine``."""
     inside = engine is not Isolation.NONE
     layout = lay_out(spec, root, inside=inside, python=_python(engine))
     argv = place(spec.command, layout.seen)
     environment = {**worker_environment(spec, layout), MARK: ref.name}
-    inner, control = 0, {}
+    inner = 0
+    control: dict[str, tuple[str, ...]] = {}
     if engine is Isolation.NONE:
         argv = tuple(_on_host(element, spec) for element in argv)
     elif engine is Isolation.BUBBLEWRAP:
@@ -113,7 +114,7 @@ def make_order(
         attempt=ref.attempt,
         argv=argv,
         environment=environment,
-        cwd=f"{root}/tmp",
+        cwd=f"{root}/tmp",  # noqa: S108 - not the system's
         inner=inner,
         **control,
         resources=spec.resources,
@@ -206,9 +207,9 @@ def _private(directory: Path) -> list[Path]:
         if path.is_symlink():
             continue
         mode = path.stat().st_mode
-        if path.is_dir() and mode & 0o005 == 0o005:
+        if path.is_dir() and mode & stat.S_IROTH and mode & stat.S_IXOTH:
             found += _private(path)
-        elif not mode & 0o004:
+        elif not mode & stat.S_IROTH or path.is_dir():
             found.append(path)
     return found
 
@@ -251,7 +252,13 @@ def _container(
 
 def _engine_environment() -> dict[str, str]:
     # engines are configured by their user's environment; no other variable reaches them
-    passed = ("HOME", "XDG_RUNTIME_DIR", "CONTAINERS_CONF", "CONTAINERS_STORAGE_CONF", "DOCKER_HOST")
+    passed = (
+        "HOME",
+        "XDG_RUNTIME_DIR",
+        "CONTAINERS_CONF",
+        "CONTAINERS_STORAGE_CONF",
+        "DOCKER_HOST",
+    )
     found = {name: os.environ[name] for name in passed if name in os.environ}
     return {"PATH": f"{PATH}:/usr/sbin:/sbin:/usr/local/sbin", **found}
 

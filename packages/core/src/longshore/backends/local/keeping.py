@@ -49,7 +49,7 @@ class Keeping:
         tasks.start_soon(self._watch)
 
     async def order(self, name: str) -> None:
-        """Have some runner take care of an attempt. Repeatable: one that has care stays as it is."""
+        """Have a runner take care of an attempt, unless one does already."""
         record = name.encode().ljust(RECORD, b"\0")
         while True:
             try:
@@ -64,7 +64,7 @@ class Keeping:
         os.close(self._send)
         os.close(self._orders)
         with anyio.move_on_after(_LAST_WORDS, shield=True):
-            while self._keeper.poll() is None:
+            while self._keeper.poll() is None:  # noqa: ASYNC110 - a process sets no event
                 await anyio.sleep(_POLL)
         os.close(self._alive)
         _left[:] = [keeper for keeper in (*_left, self._keeper) if keeper.poll() is None]
@@ -81,7 +81,14 @@ class Keeping:
         try:
             with open(self._state / "keeper.log", "ab") as errors:
                 self._keeper = subprocess.Popen(
-                    [sys.executable, "-I", "-c", _PROGRAM, json.dumps(arguments), json.dumps(sys.path)],
+                    [
+                        sys.executable,
+                        "-I",
+                        "-c",
+                        _PROGRAM,
+                        json.dumps(arguments),
+                        json.dumps(sys.path),
+                    ],
                     stdin=subprocess.DEVNULL,
                     stdout=errors,
                     stderr=errors,

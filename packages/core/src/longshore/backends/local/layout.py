@@ -56,7 +56,7 @@ def lay_out(spec: JobSpec, root: str, *, inside: bool, python: str) -> Layout:
         target = dataset.path or f"/job/data/{dataset.name}"
         builder.seen[f"datasets.{dataset.name}"] = target
         builder.binds.append(Bind(dataset.source, target))
-    scratch, parameters = f"{root}/tmp", f"{root}/{_PARAMETERS}"
+    scratch, parameters = f"{root}/tmp", f"{root}/{_PARAMETERS}"  # noqa: S108 - not the system's
     if spec.directory is not None:
         builder.binds.append(Bind(str(spec.directory), WORKFLOW))
     builder.binds += [Bind(scratch, "/tmp", writable=True), Bind(parameters, f"/job/{_PARAMETERS}")]  # noqa: S108 - the sandbox's own
@@ -67,7 +67,9 @@ def lay_out(spec: JobSpec, root: str, *, inside: bool, python: str) -> Layout:
         outputs=builder.places["outputs"],
         seen=builder.seen,
         # a mount point must be there before what is mounted below it
-        binds=tuple(sorted(builder.binds, key=lambda bind: bind.target.count("/"))) if inside else (),
+        binds=tuple(sorted(builder.binds, key=lambda bind: bind.target.count("/")))
+        if inside
+        else (),
         directories=(*builder.directories, scratch),
         scratch="/tmp" if inside else scratch,  # noqa: S108 - the sandbox's own
         parameters=parameters,

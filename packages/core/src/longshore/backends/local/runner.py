@@ -138,7 +138,9 @@ class Runner:
                 ended = Ended(code) if code is not None else None
             outcome = _outcome(ended) if ended else Outcome(kind=OutcomeKind.LOST)
         if attempt.record.claims > _LATE_CLAIMS:
-            attempt.note(Phase.ENDED, message="its runners died while they staged out", outcome=outcome)
+            attempt.note(
+                Phase.ENDED, message="its runners died while they staged out", outcome=outcome
+            )
             return
         self._finish(attempt, outcome)
 

@@ -39,13 +39,17 @@ _EXEC_ERRORS = {
     errno.EISDIR: (126, "command-not-executable"),
     errno.E2BIG: (126, "command-not-executable"),
 }
-_BWRAP_EXEC = re.compile(rb"bwrap: execvp [^\n]*: (No such file or directory|Permission denied|Exec format error)\n?\Z")
+_BWRAP_EXEC = re.compile(
+    rb"bwrap: execvp [^\n]*: (No such file or directory|Permission denied|Exec format error)\n?\Z"
+)
 
 
 @attrs.frozen
 class Ended:
-    """How a worker ended. ``code`` follows the shell, None when nobody saw it; ``stopped`` is who
-    stopped it (``stop``, ``walltime``); ``reason`` is better knowledge, as a reason code.
+    """How a worker ended.
+
+    ``code`` follows the shell, None when nobody saw it; ``stopped`` is who stopped it (``stop``,
+    ``walltime``); ``reason`` is better knowledge, as a reason code.
     """
 
     code: int | None
@@ -198,7 +202,11 @@ class Worker:
     def _seconds(self) -> float:
         now = time.monotonic()
         wake = min(now + _TICK, self.deadline if not self._stopped else self._kill_at)
-        return max(_TERM_AGAIN if self._stopped else 0.0, wake - now) if not self._term_again else _TERM_AGAIN
+        return (
+            max(_TERM_AGAIN if self._stopped else 0.0, wake - now)
+            if not self._term_again
+            else _TERM_AGAIN
+        )
 
     def _stop_where_needed(self) -> None:
         now = time.monotonic()

@@ -1,0 +1,1 @@
+"""Sub-commands of ``longshore`` that the core brings along."""
