@@ -4,9 +4,12 @@ A host may be opened by any number of processes on the same state; ``supervise``
 that has the role.
 """
 
+import logging
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -14,9 +17,9 @@ from anyio.abc import TaskGroup, TaskStatus
 from longshore.backends.abc import SupportsProbe, WorkflowBackend
 from longshore.clock import Clock, SystemClock
 from longshore.definitions import load_directory
-from longshore.errors import SettingsInvalid
+from longshore.errors import RetryError, SettingsInvalid
 from longshore.eventlog import EventLog
-from longshore.hookspecs import PluginContext
+from longshore.hookspecs import PluginContext, WorkflowBackendPlugin
 from longshore.ledger import Ledger
 from longshore.logs import Logs
 from longshore.models import Workflow
@@ -30,6 +33,9 @@ from longshore.supervisor.dispatch import Dispatcher
 from longshore.supervisor.finalise import Finaliser
 from longshore.supervisor.plans import Plans
 from longshore.workers import shipped
+
+_OPEN_AGAIN = timedelta(seconds=5)
+_log = logging.getLogger("longshore.host")
 
 
 class Host:
@@ -87,14 +93,12 @@ class Host:
             await backend.probe()
 
     async def _keep_open(self, name: str, *, task_status: TaskStatus[WorkflowBackend]) -> None:
-        given = self.settings.backends.get(name)
-        if given is None:
+        if name not in self.settings.backends:
             raise SettingsInvalid(
                 f"there is no backend {name!r}",
                 hint=f"the settings have {', '.join(self.settings.backends)}",
             )
-        plugin = self.plugins.workflow_backend(given.plugin)
-        settings = build(plugin.settings, given.table, f"backends.{name}")
+        plugin, settings = _backend_settings(self.settings, self.plugins, name)
         async with plugin.open(settings, self._context("backends", name)) as backend:
             task_status.started(backend)
             await anyio.sleep_forever()
@@ -108,9 +112,18 @@ class Host:
             keeper = DeadlineKeeper(self.store, self.ledger, self.clock)
             tasks.start_soon(keeper.run)
             for name in self.settings.backends:
+                tasks.start_soon(self._supervise, name)
+
+    async def _supervise(self, name: str) -> None:
+        while True:
+            try:
                 supervisor = self._supervisor(name, await self.backend(name))
+            except RetryError as exc:
+                _log.warning("backend %s cannot be opened yet: %s", name, exc)
+                await self.clock.sleep(_OPEN_AGAIN)
+            else:
                 self._supervisors.append(supervisor)
-                tasks.start_soon(supervisor.run)
+                return await supervisor.run()
 
     def _supervisor(self, name: str, backend: WorkflowBackend) -> Supervisor:
         plans = Plans(self.store, self.storage, self.clock)
@@ -122,6 +135,7 @@ class Host:
             name,
             backend,
             self.store,
+            self.storage,
             self.ledger,
             dispatcher,
             finaliser,
@@ -157,6 +171,8 @@ async def open_host(
     plugins = plugins or load_plugins()
     storage_plugin = plugins.storage_backend(settings.storage.plugin)
     storage_settings = build(storage_plugin.settings, settings.storage.table, "storage")
+    for name in settings.backends:
+        _backend_settings(settings, plugins, name)  # mistakes are said before anything is opened
     async with (
         _open_store(settings, home) as store,
         storage_plugin.open(
@@ -167,6 +183,14 @@ async def open_host(
         await _offer(store, settings, workflows)
         yield Host(settings, home, store, storage, plugins, clock, tasks)
         tasks.cancel_scope.cancel()
+
+
+def _backend_settings(
+    settings: Settings, plugins: Plugins, name: str
+) -> tuple[WorkflowBackendPlugin, Any]:
+    given = settings.backends[name]
+    plugin = plugins.workflow_backend(given.plugin)
+    return plugin, build(plugin.settings, given.table, f"backends.{name}")
 
 
 def _context(state: Path, store: Store, clock: Clock, name: str) -> PluginContext:

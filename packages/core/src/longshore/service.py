@@ -32,6 +32,7 @@ from longshore.transfer import (
     TransferState,
     UploadReceipt,
 )
+from longshore.uploads import abort_uploads
 
 PURGED = "BytesPurged"
 
@@ -208,9 +209,12 @@ class JobService:
         """
         await self.job(tenant, job_id)
         now = self._clock.now()
-        return await self._ledger.change(
+        job = await self._ledger.change(
             job_id, lambda job: decisions.on_stop(job, by=tenant, why="cancel", at=now)
         )
+        if job.is_final:
+            await abort_uploads(self._store, self._storage, job)
+        return job
 
     async def job(self, tenant: str, job_id: str) -> Job:
         """Return a job.

@@ -180,6 +180,10 @@ def _collect(kind: type[T], table: Mapping[str, Any], where: str, problems: list
 def _convert(value: object, kind: Any) -> Any:
     """Return ``value``, which may be text of the environment, as the declared type."""
     options = typing.get_args(kind) or (kind,)
+    if typing.get_origin(kind) is tuple:
+        if not isinstance(value, list | tuple):
+            raise TypeError(f"{value!r} is no list")
+        return tuple(_convert(one, options[0]) for one in value)
     if value is None or isinstance(value, dict | list) or Any in options:
         return value
     for option in options:

@@ -26,7 +26,7 @@ from longshore.inputs import Inputs
 from longshore.jobs import Step
 from longshore.ledger import Ledger
 from longshore.lifecycle import JobState
-from longshore.models import InputKind, Job, JobSpec, RunRef, Workflow, run_ref
+from longshore.models import InputKind, Job, JobSpec, Reason, RunRef, Workflow, run_ref
 from longshore.reasons import REASONS, reason
 from longshore.specs import make_spec
 from longshore.stores.abc import Store
@@ -76,11 +76,6 @@ class Dispatcher:
     def occupy(self, job: Job) -> None:
         """Count an attempt that the engine has; its plan is renewed soon."""
         self._occupied.setdefault(run_ref(job), self._clock.now())
-
-    async def vacate(self, job: Job) -> None:
-        """Forget an attempt that the engine has no longer, and abort its open uploads."""
-        await self._plans.abort(job)
-        self.release(run_ref(job))
 
     def release(self, ref: RunRef) -> None:
         """Forget an attempt that the engine has no longer."""
@@ -136,12 +131,16 @@ class Dispatcher:
         except RetryError:
             raise
         except LongshoreError as exc:
-            await self._refuse(job, exc)
+            await self._refuse(job, reason(_code(exc), exc.message))
+            return
+        except Exception as exc:  # noqa: BLE001 - a defect ends one job, never the supervisor
+            _log.exception("job %s cannot be dispatched", job.id)
+            await self._refuse(job, reason("internal", f"{type(exc).__name__}: {exc}"))
             return
         now = await self._ledger.change(job.id, decisions.on_dispatched)
         if now.is_final or now.attempt != job.attempt:  # ended while the engine created it
             await self._backend.remove(run_ref(job))
-            await self.vacate(job)
+            self.release(run_ref(job))
 
     async def _spec(self, job: Job, workflow: Workflow) -> JobSpec:
         environment: dict[str, str] = {}
@@ -152,17 +151,16 @@ class Dispatcher:
             workflow, parameters=job.parameters, resources=job.resources, environment=environment
         )
 
-    async def _refuse(self, job: Job, error: LongshoreError) -> None:
+    async def _refuse(self, job: Job, why: Reason) -> None:
         """End a job that no engine will take: waiting does not mend it."""
-        _log.warning("job %s cannot be dispatched: %s", job.id, error)
-        why = reason(_code(error), error.message)
+        _log.warning("job %s is refused: %s", job.id, why.message)
 
         def fail(now: Job) -> Step | None:
             waiting = now.state is JobState.QUEUED and not now.dispatched
             return Step(JobState.FAILED, {"reason": why}) if waiting else None
 
         await self._ledger.change(job.id, fail)
-        await self.vacate(job)
+        self.release(run_ref(job))
 
     async def renew_due(self) -> None:
         """Give the engine a fresh plan for every attempt whose plan is half over."""

@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 
-import attrs
-
 from longshore.clock import Clock
 from longshore.errors import NotFound
 from longshore.keys import attempt_key, input_key, output_key
@@ -19,8 +17,8 @@ from longshore.transfer import (
     Transfer,
     TransferKind,
     TransferPlan,
-    TransferState,
 )
+from longshore.uploads import abort_uploads
 
 #: how long a plan is valid; it is signed anew at half of it
 PLAN_LIFE = timedelta(hours=24)
@@ -28,7 +26,7 @@ _MANIFEST_MAX_SIZE = 4 * 1024**2
 
 
 class Plans:
-    """Makes, renews and drops the transfers of attempts."""
+    """Makes and renews the transfers of attempts."""
 
     def __init__(self, store: Store, storage: StorageBackend, clock: Clock) -> None:
         self._store = store
@@ -46,7 +44,7 @@ class Plans:
         transfers = await self._store.transfers(job.id, job.attempt)
         if not transfers:
             if job.attempt > 1:
-                await self.abort(job, before=job.attempt)
+                await abort_uploads(self._store, self._storage, job, before=job.attempt)
             transfers = tuple([await self._open(job, *row) for row in self._rows(job, workflow)])
             await self._store.put_transfers(transfers)
         return await self.sign(job, workflow, transfers)
@@ -103,20 +101,6 @@ class Plans:
         return PlannedInput(
             name=declared.name, request=request, size=stored.size, sha256=stored.sha256
         )
-
-    async def abort(self, job: Job, *, before: int | None = None) -> None:
-        """Abort the job's open uploads, of attempts ``before`` one or of all."""
-        dropped = [
-            one
-            for one in await self._store.transfers(job.id)
-            if one.state is TransferState.OPEN and (before is None or 0 < one.attempt < before)
-        ]
-        for one in dropped:
-            await self._storage.abort(one.ticket)
-        if dropped:
-            await self._store.put_transfers(
-                [attrs.evolve(one, state=TransferState.ABORTED) for one in dropped]
-            )
 
 
 def _carried(job: Job, workflow: Workflow) -> list[Input]:

@@ -16,13 +16,15 @@ from longshore import decisions
 from longshore.backends.abc import WorkflowBackend
 from longshore.clock import Clock
 from longshore.deadlines import Limits
-from longshore.errors import LongshoreError, NotFound, RetryError
+from longshore.errors import NotFound, RetryError
 from longshore.ledger import Ledger
 from longshore.lifecycle import JobState
 from longshore.models import Job, JobEvent, Observation, Phase, RunRef, Workflow, run_ref
+from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
 from longshore.supervisor.dispatch import Dispatcher
 from longshore.supervisor.finalise import Finaliser
+from longshore.uploads import abort_uploads
 
 #: a watch is a hint; this is how often the truth is listed while jobs are active
 RESYNC = timedelta(seconds=60)
@@ -41,6 +43,7 @@ class Supervisor:
         name: str,
         backend: WorkflowBackend,
         store: Store,
+        storage: StorageBackend,
         ledger: Ledger,
         dispatcher: Dispatcher,
         finaliser: Finaliser,
@@ -50,6 +53,7 @@ class Supervisor:
         self._name = name
         self._backend = backend
         self._store = store
+        self._storage = storage
         self._ledger = ledger
         self._dispatcher = dispatcher
         self._finaliser = finaliser
@@ -107,7 +111,7 @@ class Supervisor:
                 return await action()
             except RetryError as exc:
                 _log.warning("cannot %s yet: %s", what, exc)
-            except LongshoreError:
+            except Exception:  # noqa: BLE001 - one job's trouble never ends the care for the others
                 _log.exception("cannot %s", what)
                 return None
             await self._clock.sleep(pause)
@@ -230,5 +234,6 @@ class Supervisor:
     async def _settle(self, job: Job) -> None:
         """Remove what a final job left in the engine, and drop uploads that nobody commits."""
         await self._backend.remove(run_ref(job))
-        await self._dispatcher.vacate(job)
+        self._dispatcher.release(run_ref(job))
+        await abort_uploads(self._store, self._storage, job)
         self._asked.discard(run_ref(job))
