@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import TaskGroup
 
+from longshore.background import background
 from longshore.clock import Clock
 from longshore.host import Host, open_host
 from longshore.lifecycle import ACTIVE
@@ -161,7 +162,7 @@ async def open_embedded(
     settings = parse_settings(table)
     async with (
         open_host(settings, home, workflows=workflows, clock=clock) as host,
-        anyio.create_task_group() as tasks,
+        background() as tasks,
     ):
         embedded = Embedded(host, home, table, tasks)
         try:
@@ -169,4 +170,3 @@ async def open_embedded(
         finally:
             with anyio.CancelScope(shield=True):
                 await embedded.leave()
-            tasks.cancel_scope.cancel()

@@ -15,6 +15,7 @@ import anyio
 from anyio.abc import TaskGroup, TaskStatus
 
 from longshore.backends.abc import SupportsProbe, WorkflowBackend
+from longshore.background import background
 from longshore.clock import Clock, SystemClock
 from longshore.definitions import load_directory
 from longshore.errors import RetryError, SettingsInvalid
@@ -178,11 +179,10 @@ async def open_host(
         storage_plugin.open(
             storage_settings, _context(home / "storage", store, clock, "storage")
         ) as storage,
-        anyio.create_task_group() as tasks,
+        background() as tasks,
     ):
         await _offer(store, settings, workflows)
         yield Host(settings, home, store, storage, plugins, clock, tasks)
-        tasks.cancel_scope.cancel()
 
 
 def _backend_settings(

@@ -19,6 +19,7 @@ import anyio
 import anyio.to_thread
 import attrs
 
+from longshore.background import background
 from longshore.codec import from_json, to_json
 from longshore.errors import Conflict, Stale, StoreUnavailable
 from longshore.models import Job, JobEvent, Workflow
@@ -51,10 +52,9 @@ async def open_sqlite(path: Path) -> AsyncIterator["SQLiteStore"]:
     writer = GroupCommit(connection, path)
     store = SQLiteStore(path, writer, _instance(connection))
     try:
-        async with anyio.create_task_group() as tasks:
+        async with background() as tasks:
             tasks.start_soon(writer.run)
             yield store
-            tasks.cancel_scope.cancel()
     finally:
         store.close()
         connection.close()
