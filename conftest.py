@@ -1,0 +1,38 @@
+"""Where a skipped test is a failure: the machine that has everything says so by its environment."""
+
+import os
+
+import pytest
+
+REFUSE_SKIPS = "LONGSHORE_REFUSE_SKIPS"
+# Taken away: to what the tests start, it would be a setting of Longshore's that does not exist.
+_REFUSED = os.environ.pop(REFUSE_SKIPS, "") not in {"", "0"}
+
+
+def _skipped(config: pytest.Config) -> list[str]:
+    # The reporter also knows what xdist's workers and whole modules skipped.
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or not _REFUSED:
+        return []
+    return [f"{report.nodeid}: {_why(report)}" for report in reporter.stats.get("skipped", [])]
+
+
+def _why(report: pytest.TestReport | pytest.CollectReport) -> str:
+    return report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Turn success into failure when anything was skipped and that is refused."""
+    if session.exitstatus == pytest.ExitCode.OK and _skipped(session.config):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Name what was skipped where that is refused."""
+    skipped = _skipped(config)
+    if skipped:
+        terminalreporter.section(f"{REFUSE_SKIPS} is set: {len(skipped)} skipped", red=True)
+        for line in skipped:
+            terminalreporter.line(line)
