@@ -1,0 +1,1 @@
+"""The `longshore` command, and the session it speaks to a provider by."""

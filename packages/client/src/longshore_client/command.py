@@ -1,0 +1,167 @@
+"""The `longshore` command: options, sub-commands, and how errors end.
+
+Sub-commands beyond the built-in ones come from packages that offer one as an entry point of the
+group `longshore.commands`: a function of the remaining arguments that returns an exit code.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import NoReturn
+
+import click
+
+from longshore_client import entrypoints, verbs
+from longshore_client.output import say
+from longshore_client.session import Session, open_session
+
+DEBUG = "LONGSHORE_DEBUG"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Provider:
+    """Which provider is spoken to."""
+
+    state: str | None
+    config: str | None
+
+    def open(self) -> AbstractContextManager[Session]:
+        """Open a session with it."""
+        return open_session(state=self.state, config=self.config)
+
+
+class Offered(click.Command):
+    """A sub-command of another package: it gets its arguments as they are, ``--help`` too."""
+
+    def __init__(self, name: str, value: str) -> None:
+        super().__init__(name, add_help_option=False, help=entrypoints.summary(value))
+        self._value = value
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take everything."""
+        ctx.args = list(args)
+        return []
+
+    def invoke(self, ctx: click.Context) -> NoReturn:
+        """Run the function that the package offers; what it returns is the exit code."""
+        provider = ctx.find_object(Provider)
+        for variable, value in _as_environment(provider).items():
+            os.environ[variable] = value
+        try:
+            function = entrypoints.load(self._value)
+        except (ImportError, AttributeError) as exc:
+            raise click.ClickException(f"{self.name} cannot be used: {exc}") from exc
+        ctx.exit(function(ctx.args))
+
+
+def _as_environment(provider: Provider | None) -> dict[str, str]:
+    given = {
+        "LONGSHORE_STATE": provider and provider.state,
+        "LONGSHORE_CONFIG": provider and provider.config,
+    }
+    return {name: value for name, value in given.items() if value}
+
+
+class Root(click.Group):
+    """The built-in sub-commands, and those that other packages offer."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all sub-commands."""
+        return sorted({*super().list_commands(ctx), *entrypoints.find(entrypoints.COMMANDS)})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a sub-command; a built-in one cannot be replaced."""
+        built_in = super().get_command(ctx, cmd_name)
+        if built_in is not None:
+            return built_in
+        value = entrypoints.find(entrypoints.COMMANDS).get(cmd_name)
+        return Offered(cmd_name, value) if value else None
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the sub-command; a reader that went away, as `head` does, ends it quietly."""
+        try:
+            result: object = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # what is still buffered must not be flushed, and fail again, at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(128 + signal.SIGPIPE)
+        return result
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, value: object) -> None:
+    if not value or ctx.resilient_parsing:
+        return
+    from importlib.metadata import version  # noqa: PLC0415 - 40 ms
+
+    click.echo(f"longshore {version('longshore-client')}")
+    ctx.exit()
+
+
+@click.group(
+    cls=Root,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExample:\n  longshore run wordcount -i text=README.md",
+)
+@click.option(
+    "--state",
+    metavar="DIR",
+    envvar="LONGSHORE_STATE",
+    help="Where jobs and their bytes lie. [default: $XDG_STATE_HOME/longshore]",
+)
+@click.option(
+    "--config", metavar="FILE", envvar="LONGSHORE_CONFIG", help="The provider's settings (TOML)."
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_show_version,
+    help="Show the version and exit.",
+)
+@click.pass_context
+def root(ctx: click.Context, state: str | None, config: str | None) -> None:
+    """Run predefined workflows and fetch what they make."""
+    ctx.obj = Provider(state=state, config=config)
+
+
+for built_in in verbs.COMMANDS:
+    root.add_command(built_in)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command and exit: 0, the worker's own code, 1 for what failed, 2 for a wrong request.
+
+    An error is one line and what to do; ``LONGSHORE_DEBUG=1`` shows the traceback as well.
+    """
+    try:
+        code = root.main(args=arguments, prog_name="longshore", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        code = 130
+    except click.ClickException as exc:
+        exc.show()
+        code = exc.exit_code
+    except Exception as exc:
+        if os.environ.get(DEBUG):
+            raise
+        code = _tell(exc)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _tell(exc: Exception) -> int:
+    message = getattr(exc, "message", None)
+    if not isinstance(message, str):
+        say(f"error: unexpected {type(exc).__name__}: {exc}", "red")
+        say(f"hint: {DEBUG}=1 shows where")
+        return 1
+    say(f"error: {message}", "red")
+    for problem in getattr(exc, "problems", ()):
+        say(f"  {problem}")
+    hint = getattr(exc, "hint", "")
+    if hint:
+        say(f"hint: {hint}")
+    return 2 if getattr(exc, "is_request", False) else 1
