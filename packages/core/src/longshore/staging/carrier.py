@@ -4,8 +4,6 @@ import contextlib
 import errno
 import io
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +46,7 @@ _OUT_CODES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 
-class StagingFailed(LongshoreError):  # noqa: N818 - named like its siblings in longshore.errors
+class StagingFailed(LongshoreError):
     """An input, or the manifest, could not be carried.
 
     ``code`` is one of ``longshore.reasons``, ``name`` the declared name.
@@ -100,7 +98,10 @@ def _fetch_file(planned: PlannedInput, place: Path, transport: Transport) -> Non
 
 
 def _fetch_archive(planned: PlannedInput, entry: Input, place: Path, transport: Transport) -> None:
-    from longshore.staging.archives import unpack  # noqa: PLC0415 - most jobs have no archive
+    # most jobs have no archive
+    import tempfile  # noqa: PLC0415
+
+    from longshore.staging.archives import unpack  # noqa: PLC0415
 
     _remove(place)
     # without a name from the start: a killed mover leaves no packed copy behind
@@ -117,6 +118,8 @@ def _fetch_archive(planned: PlannedInput, entry: Input, place: Path, transport: 
 
 
 def _remove(place: Path) -> None:
+    import shutil  # noqa: PLC0415 - as above
+
     with contextlib.suppress(FileNotFoundError):
         shutil.rmtree(place)
 

@@ -50,7 +50,7 @@ def _members(root: int, directory: int, prefix: str) -> Iterator[bytes]:
         if kind == stat.S_IFDIR:
             inner = open_directory(name, directory)
             try:
-                yield _header(path + "/", inner)
+                yield _header(path + "/", os.fstat(inner))
                 yield from _members(root, inner, path + "/")
             finally:
                 os.close(inner)
@@ -63,19 +63,19 @@ def _members(root: int, directory: int, prefix: str) -> Iterator[bytes]:
 
 def _file(path: str, fd: int) -> Iterator[bytes]:
     with os.fdopen(fd, "rb", buffering=0) as file:
-        yield _header(path, fd)
-        left = size = os.fstat(fd).st_size
+        status = os.fstat(fd)
+        yield _header(path, status)
+        left = status.st_size
         while left:
             chunk = file.read(min(_CHUNK, left))
             if not chunk:
                 raise DataRefused(f"{path!r} changed while it was read")
             left -= len(chunk)
             yield chunk
-        yield bytes(-size % tarfile.BLOCKSIZE)
+        yield bytes(-status.st_size % tarfile.BLOCKSIZE)
 
 
-def _header(path: str, fd: int) -> bytes:
-    status = os.fstat(fd)
+def _header(path: str, status: os.stat_result) -> bytes:
     info = tarfile.TarInfo(path)
     if stat.S_ISDIR(status.st_mode):
         info.type, info.mode = tarfile.DIRTYPE, 0o755
@@ -83,9 +83,10 @@ def _header(path: str, fd: int) -> bytes:
         info.size = status.st_size
         info.mode = 0o755 if status.st_mode & stat.S_IXUSR else 0o644
     try:
-        return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+        path.encode()  # what tar does with other names, other programs do not read
     except UnicodeEncodeError as exc:
         raise DataRefused(f"the name {path!r} is not UTF-8") from exc
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8")
 
 
 def _open_linked(root: int, path: str) -> int:

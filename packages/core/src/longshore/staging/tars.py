@@ -93,9 +93,9 @@ def _records(data: bytes) -> dict[bytes, bytes]:
     start = 0
     while start < len(data) and data[start]:
         space = data.find(b" ", start, start + _LONGEST_NUMBER)
-        end = start + _number(data[start:space]) if space > 0 else 0
+        end = start + _number(data[start:space])
         key, found, value = data[space + 1 : end - 1].partition(b"=")
-        if not (space < end <= len(data) and data[end - 1] == ord("\n") and found):
+        if not (start < space < end <= len(data) and data[end - 1] == ord("\n") and found):
             raise ArchiveRefused("the archive is damaged: an extended header")
         records[key] = value
         start = end

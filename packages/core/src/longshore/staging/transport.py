@@ -1,15 +1,20 @@
 """Sending the requests of a plan: the port, and ``file:`` URLs on one machine."""
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
 
-from longshore.errors import ChecksumMismatch, NotFound, RequestError, TooLarge
+from longshore.errors import ChecksumMismatch, NotFound, RequestError, StorageUnavailable, TooLarge
 from longshore.transfer import SignedRequest, SignedUpload, UploadReceipt
 
 #: bytes read at once: large enough that the hash, not the calls, is the cost
 CHUNK = 1024**2
+_SMALL = 16 * 1024
+#: the modes of an upload's file: before its bytes are all there, and after
+OPEN, WHOLE = 0o600, 0o400
 
 
 class Transport(Protocol):
@@ -74,23 +79,37 @@ class FileTransport:
     def send(self, upload: SignedUpload, source: BinaryIO, *, max_size: int) -> UploadReceipt:
         """Copy ``source`` to the one part of the upload; see ``Transport.send``.
 
-        The part appears whole or not at all, so that a killed mover leaves nothing to commit.
+        An upload is open while its file exists, and whole when the file's mode says so: a killed
+        mover leaves nothing to commit. Who sends holds a lock, so nothing is written to what was
+        committed or aborted meanwhile.
         """
         path = file_path(upload.parts[0].url)
-        draft = path.with_name(f"{path.name}.draft")
         try:
-            target = draft.open("wb", buffering=0)
+            path.chmod(OPEN)
+            fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         except FileNotFoundError as exc:
             raise NotFound("the upload is no longer open") from exc
-        try:
-            with target:
+        with os.fdopen(fd, "wb", buffering=0) as target:
+            _lock(fd, path)
+            if os.fstat(fd).st_size:  # from an earlier try; on an empty file it makes ext4 slow
+                target.truncate()
+            try:
                 size, digest = copy(source, cast("BinaryIO", target), limit=max_size)
-            _check_size(size, max_size)
-            draft.rename(path)
-        except BaseException:
-            draft.unlink(missing_ok=True)  # frees a full disk
-            raise
+                _check_size(size, max_size)
+            except BaseException:
+                target.truncate(0)  # frees a full disk
+                raise
+            os.fchmod(fd, WHOLE)
         return UploadReceipt(size=size, sha256=digest, parts=(digest,))
+
+
+def _lock(fd: int, path: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as exc:
+        raise StorageUnavailable("another transfer of this upload is going on") from exc
+    if not path.exists():  # aborted or committed since it was opened
+        raise NotFound("the upload is no longer open")
 
 
 def _check_size(size: int, max_size: int) -> None:
@@ -116,7 +135,8 @@ def copy(source: BinaryIO, target: BinaryIO, *, limit: int, hashed: bool = True)
     The digest is empty when it is not asked for.
     """
     sha256 = hashlib.sha256() if hashed else None
-    buffer = memoryview(bytearray(min(CHUNK, limit + 1)))
+    # most files are small, and a large buffer costs more than they do
+    buffer = memoryview(bytearray(min(_SMALL, limit + 1)))
     total = 0
     while total <= limit:
         got: int | None = source.readinto(buffer[: limit + 1 - total])  # type: ignore[attr-defined]  # typing's BinaryIO lacks what every raw and buffered file has
@@ -126,6 +146,8 @@ def copy(source: BinaryIO, target: BinaryIO, *, limit: int, hashed: bool = True)
             sha256.update(buffer[:got])
         _write_all(target, buffer[:got])
         total += got
+        if got == _SMALL:
+            buffer = memoryview(bytearray(CHUNK))
     return total, sha256.hexdigest() if sha256 is not None else ""
 
 

@@ -1,7 +1,9 @@
-"""A directory of this machine as storage: ``objects/<key>`` and ``uploads/<upload id>/1``."""
+"""A directory of this machine as storage: ``objects/<key>`` and ``uploads/<upload id>``."""
 
 import errno
+import fcntl
 import os
+import stat
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,8 +20,9 @@ import attrs
 from longshore.clock import Clock, SystemClock
 from longshore.errors import ChecksumMismatch, NotFound, StorageUnavailable, TooLarge
 from longshore.ids import is_id, new_id
+from longshore.staging.transport import OPEN, WHOLE
 from longshore.storages.abc import StorageBackend
-from longshore.storages.objects import ObjectFiles, remove_tree, seal, sync_directory
+from longshore.storages.objects import ObjectFiles, seal
 from longshore.transfer import (
     Audience,
     SignedRequest,
@@ -33,7 +36,6 @@ T = TypeVar("T")
 
 _CHUNK = 1024**2
 _BATCH = 1000
-_PART = "1"
 #: far enough apart for the milliseconds in an id, whatever a float rounds to
 _TICK = timedelta(milliseconds=2)
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -72,9 +74,9 @@ async def open_local_storage(
 class LocalStorage(StorageBackend):
     """Objects are files below ``root``; requests are ``file:`` URLs for processes of this machine.
 
-    An upload is a directory and may be sent to while it exists: what was aborted or committed
-    cannot be sent to. A commit reads, hashes and syncs what it publishes, so ``StoredObject``
-    always has the sha256 of what is on the disk. Of two uploads to one key the later prepared
+    An upload is a file and may be sent to while it exists: what was aborted or committed cannot
+    be sent to (``FileTransport`` says how). A commit reads, hashes and syncs what it publishes, so
+    ``StoredObject.sha256`` is of what is on the disk. Of two uploads to one key the later prepared
     stays, in whichever order they are committed.
     """
 
@@ -88,16 +90,22 @@ class LocalStorage(StorageBackend):
         for directory in (self._files.root, self._uploads):
             directory.mkdir(0o700, parents=True, exist_ok=True)
 
-    async def sign_read(self, key: str, *, audience: Audience, expires: timedelta) -> SignedRequest:
+    async def sign_read(
+        self,
+        key: str,
+        *,
+        audience: Audience,  # noqa: ARG002 - whoever it is, is on this machine
+        expires: timedelta,
+    ) -> SignedRequest:
         """Return the object's ``file:`` URL, which is the same for every audience."""
         self._files.path(key)
         return self._sign("GET", f"{self._objects_url}/{key}", expires)
 
     async def prepare_upload(self, key: str, *, max_size: int) -> UploadTicket:
-        """Make the directory of a new upload; see ``StorageBackend``."""
+        """Make the empty file of a new upload; see ``StorageBackend``."""
         self._files.path(key)
         fresh = self._new_id()
-        await _run(f"open an upload to {key}", os.mkdir, self._uploads / fresh, 0o700)
+        await _run(f"open an upload to {key}", (self._uploads / fresh).touch, OPEN)
         return UploadTicket(
             id=fresh, key=key, upload_id=fresh, max_size=max_size, part_size=max(max_size, 1)
         )
@@ -110,8 +118,7 @@ class LocalStorage(StorageBackend):
         expires: timedelta,
     ) -> SignedUpload:
         """Return one part that takes all bytes, whatever their number."""
-        url = f"{self._uploads_url}/{ticket.upload_id}/{_PART}"
-        part = self._sign("PUT", url, expires)
+        part = self._sign("PUT", f"{self._uploads_url}/{ticket.upload_id}", expires)
         return SignedUpload(ticket_id=ticket.id, part_size=ticket.part_size, parts=(part,))
 
     async def commit(self, ticket: UploadTicket, receipt: UploadReceipt) -> StoredObject:
@@ -119,8 +126,9 @@ class LocalStorage(StorageBackend):
         return await _run(f"commit {ticket.key}", self._commit, ticket, receipt)
 
     async def abort(self, ticket: UploadTicket) -> None:
-        """Remove the upload's directory; see ``StorageBackend``."""
-        await _run(f"abort an upload to {ticket.key}", remove_tree, self._upload(ticket))
+        """Remove the upload's file; see ``StorageBackend``."""
+        upload = self._upload(ticket)
+        await _run(f"abort an upload to {ticket.key}", partial(upload.unlink, missing_ok=True))
 
     async def stat(self, key: str) -> StoredObject | None:
         """Return the object, or None when there is none."""
@@ -180,25 +188,34 @@ class LocalStorage(StorageBackend):
     def _commit(self, ticket: UploadTicket, receipt: UploadReceipt) -> StoredObject:
         upload = self._upload(ticket)
         try:
-            size, digest = seal(upload / _PART)
-        except FileNotFoundError:
-            stored = self._committed(ticket)
-        else:
-            _check(size, digest, ticket, receipt)
-            stored = self._files.publish(upload / _PART, ticket.key, ticket.id, digest)
-        remove_tree(upload)
-        return stored
+            with upload.open("rb", buffering=0) as file:
+                _check_sent(file, ticket)
+                size, digest = seal(file, upload)
+                _check(size, digest, ticket, receipt)
+                return self._files.publish(upload, ticket.key, ticket.id, digest)
+        except FileNotFoundError:  # committed before, or by another one just now, or aborted
+            return self._committed(ticket)
 
     def _committed(self, ticket: UploadTicket) -> StoredObject:
         found = self._files.find(ticket.key)
         if found is None or found[1] != ticket.id:
             raise NotFound(f"nothing was uploaded to {ticket.key}, or the upload was aborted")
-        sync_directory(self._files.path(ticket.key).parent)  # the first try may not have come to it
+        self._files.settle(ticket.key)  # the first commit may not have come to it
         return found[0]
 
     def _finish(self, draft: Path, rest: bytes, key: str, fresh: str) -> StoredObject:
         _append(draft, rest)
-        return self._files.publish(draft, key, fresh, seal(draft)[1])
+        with draft.open("rb", buffering=0) as file:
+            return self._files.publish(draft, key, fresh, seal(file, draft)[1])
+
+
+def _check_sent(file: FileIO, ticket: UploadTicket) -> None:
+    try:
+        fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)  # no sender, other commits
+    except BlockingIOError as exc:
+        raise StorageUnavailable(f"{ticket.key} is still being sent") from exc
+    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != WHOLE:
+        raise NotFound(f"nothing was uploaded to {ticket.key}, or not all")
 
 
 def _check(size: int, digest: str, ticket: UploadTicket, receipt: UploadReceipt) -> None:

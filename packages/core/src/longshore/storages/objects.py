@@ -9,14 +9,15 @@ import hashlib
 import os
 import re
 import shutil
-import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from io import FileIO
 from pathlib import Path
 
 from longshore.errors import DataRefused, NotFound
+from longshore.staging.transport import WHOLE
 from longshore.transfer import StoredObject
 
 #: 128 leave room in a file name of 255 bytes for the ticket's id and the sha256
@@ -48,24 +49,14 @@ class ObjectFiles:
     def find(self, key: str) -> tuple[StoredObject, str] | None:
         """Return the object and the id of the ticket that made it, or None."""
         path = self.path(key)
-        try:
-            status = path.stat()
-        except _NOTHING:
-            return None
-        if not stat.S_ISREG(status.st_mode):
-            return None
-        for record in _records(path):
-            with suppress(FileNotFoundError):
-                if os.path.samestat(record.stat(), status):
-                    _, ticket_id, digest = record.name.split("@")
-                    return _stored(key, status, digest), ticket_id
-        return _stored(key, status, None), ""
+        return _look(key, path, _records(path)) if path.is_file() else None
 
     def publish(self, source: Path, key: str, ticket_id: str, digest: str) -> StoredObject:
         """Give the synced file ``source`` its key; when it returns, that is durable.
 
         Raises:
             NotFound: an object of a later ticket has the key.
+            FileNotFoundError: there is no ``source``, or no longer.
         """
         path = self.path(key)
         record = path.with_name(f".{path.name}@{ticket_id}@{digest}")
@@ -74,33 +65,42 @@ class ObjectFiles:
             found = self.find(key)
             if found is not None and found[1] > ticket_id:
                 raise NotFound(f"a later upload to {key} was committed already")
-            older = _records(path)
-            record.unlink(missing_ok=True)  # of a commit that was killed before its rename
-            record.hardlink_to(source)
+            _link(source, record)
             source.rename(path)
-            for other in older:
-                if other != record:
-                    other.unlink(missing_ok=True)
             status = record.stat()
-        for directory in changed:
-            sync_directory(directory)
+        self.settle(key, changed)
         return _stored(key, status, digest)
+
+    def settle(self, key: str, directories: Sequence[Path] = ()) -> None:
+        """Do what follows the rename: forget former uploads to ``key``, and sync."""
+        path = self.path(key)
+        with self._changing, suppress(FileNotFoundError):
+            status = path.stat()
+            for record in _records(path):
+                with suppress(FileNotFoundError):
+                    if not os.path.samestat(record.stat(), status):
+                        record.unlink()
+        for directory in directories or [path.parent]:
+            _sync_directory(directory)
 
     def walk(self, prefix: str) -> Iterator[StoredObject]:
         """Yield what is below ``prefix`` in order of the keys."""
+        directory = self.path(prefix.removesuffix("/"))
+        records: dict[str, list[Path]] = {}
+        names: list[str] = []
         try:
-            # "a-b" sorts before "a/b": directories take part with their slash
-            names = sorted(
-                f"{entry.name}/" if entry.is_dir() else entry.name
-                for entry in self.path(prefix.removesuffix("/")).iterdir()
-                if not entry.name.startswith(".")
-            )
+            for entry in directory.iterdir():
+                if entry.name.startswith("."):
+                    records.setdefault(entry.name[1:].partition("@")[0], []).append(entry)
+                else:
+                    # "a-b" sorts before "a/b": directories take part with their slash
+                    names.append(f"{entry.name}/" if entry.is_dir() else entry.name)
         except _NOTHING:
             return
-        for name in names:
+        for name in sorted(names):
             if name.endswith("/"):
                 yield from self.walk(prefix + name)
-            elif found := self.find(prefix + name):
+            elif found := _look(prefix + name, directory / name, records.get(name, [])):
                 yield found[0]
 
     def delete(self, prefix: str) -> int:
@@ -109,7 +109,8 @@ class ObjectFiles:
         with self._changing:
             if prefix.endswith("/"):
                 count = sum(1 for _ in self.walk(prefix))
-                remove_tree(path)
+                with suppress(*_NOTHING):
+                    shutil.rmtree(path)
             else:
                 count = 1 if self.find(prefix) else 0
                 for victim in (path, *_records(path)) if count else ():
@@ -118,24 +119,24 @@ class ObjectFiles:
             while parent != self.root and _remove_empty(parent):
                 parent = parent.parent
             if count:
-                sync_directory(parent)
+                _sync_directory(parent)
         return count
 
 
-def seal(path: Path) -> tuple[int, str]:
-    """Make the content of a file durable; return its size and sha256."""
-    with path.open("rb", buffering=0) as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-        try:
-            os.fsync(file.fileno())
-        except OSError:
-            # the kernel tells of lost pages once: the same file must not pass the next time
-            path.unlink()
-            raise
-        return os.fstat(file.fileno()).st_size, digest
+def seal(file: FileIO, path: Path) -> tuple[int, str]:
+    """Make the content of an open file durable and read-only; return its size and sha256."""
+    digest = hashlib.file_digest(file, "sha256").hexdigest()
+    os.fchmod(file.fileno(), WHOLE)
+    try:
+        os.fsync(file.fileno())
+    except OSError:
+        # the kernel tells of lost pages once: the same file must not pass the next time
+        path.unlink()
+        raise
+    return os.fstat(file.fileno()).st_size, digest
 
 
-def sync_directory(path: Path) -> None:
+def _sync_directory(path: Path) -> None:
     """Make the names in a directory durable."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -144,10 +145,26 @@ def sync_directory(path: Path) -> None:
         os.close(fd)
 
 
-def remove_tree(path: Path) -> None:
-    """Remove a directory with all that is in it, if it is there."""
+def _link(source: Path, record: Path) -> None:
+    try:
+        record.hardlink_to(source)
+    except FileExistsError:  # of a commit that was killed before its rename
+        if not record.samefile(source):  # and the same bytes were sent again
+            record.unlink()
+            record.hardlink_to(source)
+
+
+def _look(key: str, path: Path, records: list[Path]) -> tuple[StoredObject, str] | None:
+    """Return the object and its ticket's id, which is "" where no record is of this very file."""
     with suppress(FileNotFoundError):
-        shutil.rmtree(path)
+        status = path.stat()
+        for record in records:
+            with suppress(FileNotFoundError):
+                if os.path.samestat(record.stat(), status):
+                    _, ticket_id, digest = record.name.split("@")
+                    return _stored(key, status, digest), ticket_id
+        return _stored(key, status, None), ""
+    return None
 
 
 def _stored(key: str, status: os.stat_result, digest: str | None) -> StoredObject:

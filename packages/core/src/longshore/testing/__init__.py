@@ -1,6 +1,6 @@
 """Tests for the authors of plug-ins: contracts to inherit, and fakes.
 
-``StorageBackendContract`` and ``WorkflowBackendContract`` are classes to inherit in a test module
+``StorageBackendContract``, ``StoreContract`` and ``WorkflowBackendContract`` are classes to inherit in a test module
 of one's own; their docstrings say what the heir supplies.
 """
 
@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from longshore.testing.storage_backend import StorageBackendContract
+    from longshore.testing.store import StoreContract
 
 # imported when asked for: pytest rewrites the assertions only of what is imported after it said so
-_MODULES = {"StorageBackendContract": "longshore.testing.storage_backend"}
+_MODULES = {
+    "StorageBackendContract": "longshore.testing.storage_backend",
+    "StoreContract": "longshore.testing.store",
+}
 
-__all__ = ["StorageBackendContract"]
+__all__ = ["StorageBackendContract", "StoreContract"]
 
 
 def __getattr__(name: str) -> object:

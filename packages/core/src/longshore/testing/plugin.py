@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("longshore.testing.storage_backend")
+pytest.register_assert_rewrite("longshore.testing.storage_backend", "longshore.testing.store")

@@ -231,9 +231,7 @@ class StorageBackendContract:
         )
         assert await self.raw_bytes(storage, _KEY) == _DATA
 
-    async def test_a_write_whose_source_fails_leaves_nothing(
-        self, storage: StorageBackend
-    ) -> None:
+    async def test_a_write_whose_source_fails_leaves_nothing(self, storage: StorageBackend) -> None:
         with pytest.raises(ConnectionError):
             await storage.write(_KEY, _failing())
         assert not await self.raw_exists(storage, _KEY)
@@ -286,9 +284,7 @@ class StorageBackendContract:
         assert await _keys(storage, "i/") == ["i/job2/c"]
         assert not await self.raw_exists(storage, "i/job/inputs/b")
 
-    async def test_deleting_a_key_deletes_that_object_alone(
-        self, storage: StorageBackend
-    ) -> None:
+    async def test_deleting_a_key_deletes_that_object_alone(self, storage: StorageBackend) -> None:
         for key in ("i/job/a", "i/job/a.b", "i/job/ab"):
             await storage.write(key, _chunks(_DATA))
         assert await storage.delete("i/job/a") == 1
@@ -306,7 +302,8 @@ class StorageBackendContract:
             await storage.commit(ticket, receipt)
 
     @pytest.mark.parametrize(
-        "key", ["", "/", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/.", "a\0b", ".a", "a\\b"]
+        "key",
+        ["", "/", "/etc/passwd", "../x", "a/../b", "a//b", "./a", "a/.", "a\0b", ".a", "a\\b"],
     )
     async def test_a_key_that_is_no_key_of_ours_is_refused(
         self, storage: StorageBackend, key: str

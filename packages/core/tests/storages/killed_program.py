@@ -1,0 +1,116 @@
+"""Does one thing over and over, each time in a process that is killed (SIGKILL) one step later.
+
+Usage: killed_program.py WHAT ROOT [control]. Each try has a directory of its own, ROOT/<number>.
+Prints the tickets as JSON lines; the last process is not killed, because its steps ran out.
+"""
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+
+from longshore.staging import FileTransport, transport
+from longshore.storages.local import LocalStorage
+from longshore.transfer import Audience, SignedUpload, UploadReceipt, UploadTicket
+
+KEY = "instance/tenant/job/outputs/result"
+OLD, NEW = b"old\n" * 1000, b"the new result\n" * 100_000
+STEPS = frozenset(
+    {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.listdir"}
+)
+
+
+class Source(io.BytesIO):
+    """Bytes in twenty pieces; reading each is a step."""
+
+    def __init__(self, data: bytes, step: Callable[[], None]) -> None:
+        super().__init__(data)
+        self.step = step
+
+    def readinto(self, buffer: Any) -> int:
+        self.step()
+        return super().readinto(memoryview(buffer)[: len(NEW) // 20])
+
+
+async def prepare(storage: LocalStorage) -> tuple[UploadTicket, SignedUpload]:
+    ticket = await storage.prepare_upload(KEY, max_size=10**8)
+    hour = timedelta(hours=1)
+    return ticket, await storage.sign_upload(ticket, audience=Audience.JOB, expires=hour)
+
+
+async def prepared(storage: LocalStorage, what: str) -> tuple[UploadTicket, SignedUpload]:
+    if what == "replace":
+        ticket, signed = await prepare(storage)
+        receipt = FileTransport().send(signed, io.BytesIO(OLD), max_size=10**8)
+        await storage.commit(ticket, receipt)
+    ticket, signed = await prepare(storage)
+    if what in {"commit", "replace"}:
+        FileTransport().send(signed, io.BytesIO(NEW), max_size=10**8)
+    return ticket, signed
+
+
+def act(
+    what: str, storage: LocalStorage, ticket: UploadTicket, signed: SignedUpload, steps: int
+) -> None:
+    left = steps
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in STEPS and str(storage._uploads.parent) in str(arguments[0]):
+            step()
+
+    async def new() -> AsyncIterator[bytes]:
+        for start in range(0, len(NEW), 300_000):
+            yield NEW[start : start + 300_000]
+
+    sys.addaudithook(hook)
+    if what == "send":
+        FileTransport().send(signed, Source(NEW, step), max_size=10**8)
+    elif what == "write":
+        anyio.run(storage.write, KEY, new())
+    else:
+        anyio.run(storage.commit, ticket, UploadReceipt(size=len(NEW)))
+
+
+def copying_rename(source: Path, target: Path) -> None:
+    content = source.read_bytes()
+    with target.open("wb", buffering=0) as file:
+        file.write(content[:1000])
+        list(target.parent.iterdir())  # a step
+        file.write(content[1000:])
+    source.unlink()
+
+
+def main(what: str, root: Path, *, control: bool) -> None:
+    if control:  # what protects is taken away: names are given to unfinished files
+        if what == "send":
+            transport.OPEN = transport.WHOLE
+        else:
+            Path.rename = copying_rename  # type: ignore[method-assign, assignment]  # the control
+    for steps in range(1000):
+        storage = LocalStorage(root / str(steps))
+        ticket, signed = anyio.run(prepared, storage, what)
+        print(json.dumps(attrs.asdict(ticket)), flush=True)  # noqa: T201 - how the test is told
+        child = os.fork()
+        if child == 0:
+            act(what, storage, ticket, signed, steps)
+            os._exit(0)
+        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+            return
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), control="control" in sys.argv)
