@@ -2,12 +2,11 @@
 
 ```
 <state>/attempts/ls-<job id>-<attempt>/
-    order.json        what to do, whole or not at all valid; never changed
+    attempt.jsonl     what to do, then what is known: the last whole line is what holds;
+                      locked by the runner that takes care of the attempt
     plan.json         a later plan, where there is one
     stop              the request to stop
-    status            one record per line, appended; the last whole line is what holds;
-                      locked by the runner that takes care of the attempt
-    exit              the worker's wait status, from the keeper, when the runner was lost
+    exit              the worker's exit code, from the keeper, when the runner was lost
     log               what the worker printed
     in/ out/ tmp/ parameters.json     what the worker sees
 ```
@@ -20,17 +19,19 @@ import os
 import stat
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 
 import attrs
 
 from longshore.backends.local.processes import Process
-from longshore.codec import from_json, to_json
+from longshore.codec import converter, from_json, to_json
 from longshore.models.run import Observation, Phase
 from longshore.models.workflow import Input, Output, Resources
 from longshore.transfer import TransferPlan
 
 _FILE = os.O_CLOEXEC | os.O_NOFOLLOW
-_TAIL = 16 * 1024
+_OVER = frozenset({Phase.ENDED, Phase.TAKEN})
+FILE = "attempt.jsonl"
 MARK = "LS_ATTEMPT"
 #: levels of directories that are deleted in place: 8 names of 255 bytes are a legal path
 _DEPTH = 8
@@ -67,24 +68,31 @@ class Order:
 
 
 @attrs.frozen(kw_only=True)
-class Record:
-    """What is known of an attempt: complete in itself, so that only the last one is read.
+class Care:
+    """Who takes care of an attempt, and what the next one must know.
 
     ``marked`` is written before the worker is started: without it, it never was. ``claims``
     counts the runners that took care of the attempt.
     """
 
-    observation: Observation
     boot: str
     runner: Process
     claims: int = 1
     marked: bool = False
     worker: Process | None = None
 
+
+@attrs.frozen
+class Record:
+    """What is known of an attempt: complete in itself, so that only the last one is read."""
+
+    observation: Observation
+    care: Care
+
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
-        return self.observation.phase in {Phase.ENDED, Phase.TAKEN}
+        return self.observation.phase in _OVER
 
 
 @attrs.frozen(kw_only=True)
@@ -101,30 +109,25 @@ def create(path: str, order: Order) -> None:
     Raises:
         OSError: nothing that could be started was made.
     """
+    line = to_json(order).encode() + b"\n"
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
-    with contextlib.suppress(FileExistsError):
-        write_new(f"{path}/order.json", to_json(order).encode())
-        return
-    if read_order(path) is None:  # cut short by a kill: it was never accepted, and never started
-        replace(f"{path}/order.json", to_json(order).encode())
+    try:
+        write_new(f"{path}/{FILE}", line)
+    except FileExistsError:
+        if not is_accepted(path):  # cut short by a kill: it was never started either
+            replace(f"{path}/{FILE}", line)
+
+
+def is_accepted(path: str) -> bool:
+    """Say whether the attempt's order is there, and whole."""
+    return b"\n" in _lines(path)
 
 
 def read_order(path: str) -> Order | None:
     """Return the order of an attempt; None when it was never accepted."""
-    try:
-        return from_json(Order, read(f"{path}/order.json"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-
-
-def is_accepted(path: str) -> bool:
-    """Say whether the attempt's order is there and whole."""
-    try:
-        json.loads(read(f"{path}/order.json"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return False
-    return True
+    line, whole, _ = _lines(path).partition(b"\n")
+    return from_json(Order, line) if whole else None
 
 
 def read_plan(path: str, order: Order) -> TransferPlan:
@@ -163,42 +166,62 @@ def write_exit(path: str, code: int) -> None:
 
 def read_record(path: str) -> Record | None:
     """Return the last whole record; None when no runner took care of the attempt yet."""
-    try:
-        fd = os.open(f"{path}/status", os.O_RDONLY | _FILE)
-    except (FileNotFoundError, NotADirectoryError):
+    return last_record(_lines(path))
+
+
+def is_over(path: str) -> bool:
+    """Say whether nothing is left to do for the attempt."""
+    last = _last(_lines(path))
+    return last is not None and last[0]["phase"] in _OVER
+
+
+def last_record(lines: bytes) -> Record | None:
+    """Return the last whole record of an attempt's file."""
+    last = _last(lines)
+    if last is None:
         return None
-    try:
-        return last_record(fd)
-    finally:
-        os.close(fd)
+    return Record(converter.structure(last[0], Observation), converter.structure(last[1], Care))
 
 
-def last_record(fd: int) -> Record | None:
-    """Return the last whole record of an open status file."""
-    size = os.fstat(fd).st_size
-    lines = os.pread(fd, _TAIL, max(0, size - _TAIL)).split(b"\n")
-    for line in reversed(lines[:-1]):  # what follows the last line feed is not whole
+def _last(lines: bytes) -> Any:
+    end = lines.rfind(b"\n")  # what follows the last line feed is not whole
+    while end > 0:
+        begin = lines.rfind(b"\n", 0, end)
+        if begin < 0:
+            return None  # the first line is the order
         with contextlib.suppress(ValueError):
-            return from_json(Record, line)
+            return json.loads(lines[begin + 1 : end])
+        end = begin
     return None
 
 
-def claim(path: str) -> int | None:
-    """Return the locked status file, to be closed when done; None when somebody else has it.
+def _lines(path: str) -> bytes:
+    try:
+        return read(f"{path}/{FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return b""
 
-    Raises:
-        FileNotFoundError: the attempt was removed.
+
+def claim(path: str) -> tuple[int, bytes] | None:
+    """Return the locked file of an attempt, to be closed when done, and what is in it.
+
+    None when somebody else has it, when it was removed, or was never accepted.
     """
-    fd = os.open(f"{path}/status", os.O_RDWR | os.O_CREAT | os.O_APPEND | _FILE, 0o600)
+    try:
+        fd = os.open(f"{path}/{FILE}", os.O_RDWR | os.O_APPEND | _FILE)
+    except FileNotFoundError:
+        return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lines = os.pread(fd, os.fstat(fd).st_size, 0)
     except BlockingIOError:
+        lines = b""
+    if b"\n" not in lines:
         os.close(fd)
         return None
-    size = os.fstat(fd).st_size
-    if size and os.pread(fd, 1, size - 1) != b"\n":
+    if not lines.endswith(b"\n"):
         os.write(fd, b"\n")  # a record cut short by a kill or a full disk: it must not spoil ours
-    return fd
+    return fd, lines
 
 
 def read(path: str) -> bytes:
@@ -232,6 +255,40 @@ def replace(path: str, content: bytes) -> None:
         os.unlink(draft)
     write_new(draft, content)
     os.rename(draft, path)
+
+
+def remove(path: str) -> None:
+    """Remove an attempt at once, then delete what was in it.
+
+    A kill in between leaves no half of an attempt, which would look like one that never started:
+    what is left is no attempt any more, and ``sweep`` deletes it.
+
+    Raises:
+        OSError: something cannot be deleted.
+    """
+    gone = f"{_removed(os.path.dirname(path))}/{os.path.basename(path)}"
+    if os.path.exists(gone):
+        delete(gone)  # of an earlier removal that was cut short
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, gone)
+        delete(gone)
+
+
+def sweep(root: str) -> None:
+    """Make the place of removed attempts, and delete what kills have left there.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    removed = _removed(root)
+    os.makedirs(removed, 0o700, exist_ok=True)
+    for name in os.listdir(removed):
+        with contextlib.suppress(OSError):
+            delete(f"{removed}/{name}")
+
+
+def _removed(root: str) -> str:
+    return f"{os.path.dirname(root)}/removed"
 
 
 def delete(path: str) -> None:

@@ -17,11 +17,11 @@ import anyio.to_thread
 from longshore.backends.abc import WorkflowBackend
 from longshore.backends.local import attempts, processes
 from longshore.backends.local.attempts import Stop
-from longshore.backends.local.care import end_unclaimed
 from longshore.backends.local.hints import FILE as HINTS
 from longshore.backends.local.isolation import Probes, choose, make_order
 from longshore.backends.local.keeping import Keeping
 from longshore.backends.local.settings import BackendContext, Isolation, LocalSettings
+from longshore.backends.local.tending import end_unclaimed
 from longshore.codec import from_json, to_json
 from longshore.errors import AttemptGone, BackendUnavailable
 from longshore.models.run import JobSpec, Observation, Phase, RunRef, Snapshot
@@ -64,6 +64,7 @@ class LocalBackend(WorkflowBackend):
         """Start the keeper and have every attempt taken care of that is not over."""
         with _unavailable("open the state directory"):
             os.makedirs(self._root, 0o700, exist_ok=True)
+            await anyio.to_thread.run_sync(attempts.sweep, self._root)
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(self._state / HINTS, 0o600)
             # also for writing: it must not end when the last runner closes it
@@ -141,7 +142,7 @@ class LocalBackend(WorkflowBackend):
         record = attempts.read_record(path)
         if record is not None and record.is_over:
             return
-        if record is None or not processes.send(record.runner, signal.SIGTERM):
+        if record is None or not processes.send(record.care.runner, signal.SIGTERM):
             await self._keeping.order(os.path.basename(path))  # nobody takes care of it
 
     async def observe(self) -> AsyncIterator[Observation]:
@@ -156,7 +157,8 @@ class LocalBackend(WorkflowBackend):
                 except BlockingIOError:  # another observer was quicker
                     continue
                 *lines, rest = rest.split(b"\n")
-                latest = dict(line.partition(b"\t")[::2] for line in lines)
+                parted = (line.partition(b"\t") for line in lines)
+                latest = {name: text for name, _, text in parted}
                 for name, text in latest.items():
                     if seen := self._hinted(name.decode("ascii", "replace"), text):
                         yield seen
@@ -196,8 +198,9 @@ class LocalBackend(WorkflowBackend):
         order = attempts.read_order(path)
         if order is None:
             return
-        while start < order.log_cap:
-            size = min(_CHUNK, order.log_cap - start)
+        cap = _cap(order)
+        while start < cap:
+            size = min(_CHUNK, cap - start)
             with _unavailable("read the log"):
                 chunk = await anyio.to_thread.run_sync(_read_at, f"{path}/log", start, size)
             if not chunk:
@@ -208,14 +211,13 @@ class LocalBackend(WorkflowBackend):
     async def remove(self, ref: RunRef) -> None:
         """End the attempt without grace and delete its directory; see ``WorkflowBackend``."""
         path = self._path(ref)
-        record = attempts.read_record(path)
-        if (record is None or not record.is_over) and attempts.is_accepted(path):
+        if not attempts.is_over(path) and attempts.is_accepted(path):
             await self._end(path)
         with _unavailable("remove the attempt"):
             if _is_small(path):  # a hop to a thread costs more
-                attempts.delete(path)
+                attempts.remove(path)
             else:
-                await anyio.to_thread.run_sync(attempts.delete, path)
+                await anyio.to_thread.run_sync(attempts.remove, path)
 
     async def _end(self, path: str) -> None:
         await self._request_stop(path, Stop(grace=0.0, discard=True))
@@ -226,7 +228,7 @@ class LocalBackend(WorkflowBackend):
                 raise BackendUnavailable(f"{os.path.basename(path)} does not end")
             if anyio.current_time() > kill_at and record is not None:
                 # busy with the results that nobody wants; whoever continues sees that
-                processes.send(record.runner, signal.SIGKILL)
+                processes.send(record.care.runner, signal.SIGKILL)
                 kill_at = until
             await anyio.sleep(_POLL)
 
@@ -242,6 +244,11 @@ class LocalBackend(WorkflowBackend):
         for seen in (await self.snapshot()).observations:
             if seen.phase not in {Phase.ENDED, Phase.TAKEN}:
                 await self._keeping.order(RunRef(seen.job_id, seen.attempt).name)
+
+
+def _cap(order: attempts.Order) -> int:
+    # what lies beyond it for a moment is cut off again: who has seen it could not come back
+    return order.log_cap
 
 
 def _read_at(path: str, start: int, size: int) -> bytes:

@@ -106,10 +106,10 @@ class Keeper:
         continued = False
         for name in os.listdir(root):
             record = attempts.read_record(f"{root}/{name}")
-            if record is None or record.is_over or record.runner.pid != runner:
+            if record is None or record.is_over or record.care.runner.pid != runner:
                 continue
-            if record.worker is not None:
-                self._orphans[record.worker.pid] = f"{root}/{name}"
+            if record.care.worker is not None:
+                self._orphans[record.care.worker.pid] = f"{root}/{name}"
                 self._write_exits()  # before anybody looks
             self._fork(name)
             continued = True

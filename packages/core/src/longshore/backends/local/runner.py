@@ -6,17 +6,18 @@ death: a worker is never started twice, and an end that nobody saw is said to be
 """
 
 import contextlib
+import errno
 import os
 import signal
 import time
+import traceback
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 from longshore.backends.local import attempts, cgroups, processes
 from longshore.backends.local.attempts import Order
-from longshore.backends.local.care import Canceled, Care
 from longshore.backends.local.hints import Hints
+from longshore.backends.local.tending import Canceled, Tended
 from longshore.backends.local.wakeups import Wakeups
 from longshore.backends.local.worker import Ended, Worker, adopt, start
 from longshore.models.job import Outcome, OutcomeKind
@@ -64,42 +65,43 @@ class Runner:
     def care(self, name: str) -> None:
         """Do what is left to do for an attempt, unless somebody does or nothing is left."""
         path = f"{self._attempts}/{name}"
-        try:
-            lock = attempts.claim(path)
-        except OSError:
-            return  # removed
-        if lock is None:
+        claimed = attempts.claim(path)
+        if claimed is None:
             return
+        lock, lines = claimed
         try:
-            order = attempts.read_order(path)
-            if order is not None:
-                self._carry_out(Care(path, lock, order, self._hints, self._self))
+            try:
+                attempt = Tended(path, lock, lines, self._hints, self._self)
+            except ValueError:  # of another version: a runner that dies of it would help nobody
+                traceback.print_exc()
+                return
+            if not attempt.is_over:
+                self._carry_out(attempt)
         except FileNotFoundError:
-            if os.path.exists(f"{path}/order.json"):
+            if os.path.exists(f"{path}/{attempts.FILE}"):
                 raise
         finally:
             os.close(lock)
 
-    def _carry_out(self, attempt: Care) -> None:
-        if attempt.record.is_over:
-            return
-        if attempt.record.marked:
+    def _carry_out(self, attempt: Tended) -> None:
+        if attempt.care.marked:
+            attempt.claim()
             self._continue(attempt)
-        else:
-            try:
-                self._begin(attempt)
-            except Canceled:
-                attempt.give_up("canceled", "stopped before the worker started")
-            except StagingFailed as exc:
-                attempt.give_up(exc.code, str(exc))
-            except OSError as exc:
-                full = exc.errno in {28, 122}
-                attempt.give_up("disk" if full else "internal", f"cannot prepare: {exc.strerror}")
+            return
+        try:
+            self._begin(attempt)
+        except Canceled:
+            attempt.give_up("canceled", "stopped before the worker started")
+        except StagingFailed as exc:
+            attempt.give_up(exc.code, str(exc))
+        except OSError as exc:
+            code = "disk" if exc.errno in {errno.ENOSPC, errno.EDQUOT} else "internal"
+            attempt.give_up(code, f"cannot prepare: {exc.strerror}")
 
-    def _begin(self, attempt: Care) -> None:
+    def _begin(self, attempt: Tended) -> None:
         order = attempt.order
         attempt.check_stop()
-        if attempt.record.claims > _CLAIMS:
+        if attempt.care.claims > _CLAIMS:
             attempt.note(Phase.TAKEN, message="its runner died before the worker started")
             return
         for directory in order.directories:
@@ -107,49 +109,44 @@ class Runner:
                 os.mkdir(directory, 0o700)
         for file, text in order.files.items():
             attempts.replace(file, text.encode())
-        plan = attempts.read_plan(attempt.path, order)
-        if plan.inputs:
+        if order.plan.inputs:
             attempt.note(Phase.STAGING_IN)
             with attempt.interruptible():
                 places = {name: Path(place) for name, place in order.input_places.items()}
+                plan = attempts.read_plan(attempt.path, order)
                 stage_in(plan, order.inputs, places, FileTransport())
         cage = None if order.kill else self._enter_cage()
         held = cage.limit(order.resources, order.pids) if cage else frozenset[str]()
         attempt.mark(_enforced(order, held))
         attempt.check_stop()  # after the mark: whoever asked before it sees that we never start
-        attempt.started_at = datetime.now(UTC)
         started = start(attempt.path, order, cage if "memory" in held else None)
         if isinstance(started, Worker):
             attempt.note_worker(started.process)
-            ended = started.wait(self._wakeups, attempt.follow)
-        else:
-            ended = started
-        self._finish(attempt, _outcome(ended))
+            started = started.wait(self._wakeups, attempt.follow)
+        self._finish(attempt, _outcome(started))
 
-    def _continue(self, attempt: Care) -> None:
+    def _continue(self, attempt: Tended) -> None:
         """Go on where another runner was lost."""
-        record = attempt.record
-        outcome = record.observation.outcome
+        outcome = attempt.seen.outcome
         if outcome is None:
-            worker = adopt(attempt.path, attempt.order, record)
-            ended = worker.wait(self._wakeups, attempt.follow) if worker else None
-            if ended is None:
+            worker = adopt(attempt.path, attempt.order, attempt.care, attempt.seen.started_at)
+            if worker is not None:
+                outcome = _outcome(worker.wait(self._wakeups, attempt.follow))
+            else:
                 code = attempts.read_exit(attempt.path)
-                ended = Ended(code) if code is not None else None
-            outcome = _outcome(ended) if ended else Outcome(kind=OutcomeKind.LOST)
-        if attempt.record.claims > _LATE_CLAIMS:
-            attempt.note(
-                Phase.ENDED, message="its runners died while they staged out", outcome=outcome
-            )
+                outcome = _outcome(Ended(code))
+        if attempt.care.claims > _LATE_CLAIMS:
+            message = "its runners died while they staged out"
+            attempt.note(Phase.ENDED, message=message, outcome=outcome)
             return
         self._finish(attempt, outcome)
 
-    def _finish(self, attempt: Care, outcome: Outcome) -> None:
+    def _finish(self, attempt: Tended, outcome: Outcome) -> None:
         attempt.note_outcome(outcome)
         problem = self._stage_out(attempt, outcome)
         attempt.note(Phase.ENDED, message=problem)
 
-    def _stage_out(self, attempt: Care, outcome: Outcome) -> str:
+    def _stage_out(self, attempt: Tended, outcome: Outcome) -> str:
         """Offer the results until the storage took them; return what is wrong after all."""
         order = attempt.order
         places = {name: Path(place) for name, place in order.output_places.items()}
@@ -164,8 +161,8 @@ class Runner:
                     log=Path(attempt.path, "log"),
                     log_cap=order.log_cap,
                     outcome=outcome,
-                    started_at=attempt.started_at,
-                    ended_at=attempt.record.observation.ended_at,
+                    started_at=attempt.seen.started_at,
+                    ended_at=attempt.seen.ended_at,
                     transport=FileTransport(),
                 )
                 lacking = [p for p in manifest.problems if p.code == "output-unavailable"]

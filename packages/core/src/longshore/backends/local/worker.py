@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import attrs
 
 from longshore.backends.local import attempts, processes, progress
-from longshore.backends.local.attempts import MARK, Order, Record
+from longshore.backends.local.attempts import MARK, Care, Order
 from longshore.backends.local.cgroups import Cage
 from longshore.backends.local.processes import Process
 from longshore.backends.local.wakeups import Wakeups
@@ -101,19 +101,19 @@ def start(path: str, order: Order, cage: Cage | None) -> "Worker | Ended":
     return worker
 
 
-def adopt(path: str, order: Order, record: Record) -> "Worker | None":
+def adopt(path: str, order: Order, care: Care, started_at: datetime | None) -> "Worker | None":
     """Return the worker that another runner left, if it still runs."""
-    if record.boot != processes.boot_id():
+    if care.boot != processes.boot_id():
         return None
-    process = record.worker
+    process = care.worker
     if process is None:  # its runner was lost in the moment between the start and the record
         found = processes.marked(_mark(path))
         process = processes.this_process(found[0]) if found else None
     if process is None:
         return None
     worker = Worker(path, order, process, log=open_log(path), report=-1, is_child=False)
-    if record.observation.started_at is not None:
-        age = datetime.now(UTC) - record.observation.started_at
+    if started_at is not None:
+        age = datetime.now(UTC) - started_at
         worker.deadline -= age.total_seconds()
     return worker
 
