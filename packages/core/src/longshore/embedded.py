@@ -5,6 +5,7 @@ them at a time also supervises. It leaves only when no job is unfinished, or aft
 process took the role over, so a job goes on when the program that submitted it ends.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -126,9 +127,15 @@ class Embedded:
         )
 
         def hand_over() -> bytes:
-            answer, _ = process.communicate(json.dumps(self._table).encode())
-            return answer
+            # not communicate(): that would wait for the end of a process that stays
+            assert process.stdin is not None  # noqa: S101 - both are pipes
+            assert process.stdout is not None  # noqa: S101 - same
+            with contextlib.suppress(BrokenPipeError), process.stdin as settings:
+                settings.write(json.dumps(self._table).encode())
+            with process.stdout as answer:
+                return answer.read(1)
 
+        process.returncode = 0  # nobody here waits for its end, and Popen need not warn of that
         with anyio.move_on_after(_HANDOVER):
             if await anyio.to_thread.run_sync(hand_over, abandon_on_cancel=True):
                 return

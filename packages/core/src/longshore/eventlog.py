@@ -61,10 +61,14 @@ class EventLog:
     async def follow(self, job_id: str, *, after: int = 0) -> AsyncIterator[JobEvent]:
         """Yield the job's events with a seq above ``after``, as they come, to its final state.
 
+        Of a job that was final before, or that is unknown, it yields what there is and ends.
+
         Raises:
             StoreUnavailable: the events cannot be read now; follow again after the last seq seen.
         """
         with self._listen(job_id) as published:
+            job = await self._store.job(job_id)
+            is_over = job is None or job.is_final
             while True:
                 stored = await self._store.events(job_id, after=after, limit=_PAGE)
                 for event in stored:
@@ -74,6 +78,8 @@ class EventLog:
                         return
                 if len(stored) == _PAGE:
                     continue
+                if is_over:
+                    return
                 async for event in self._fresh(published, after):
                     after = event.seq
                     yield event

@@ -62,6 +62,7 @@ class Bridge:
     def __init__(self, portal: BlockingPortal, embedded: Embedded) -> None:
         self._portal = portal
         self.embedded = embedded
+        self._waiting: set[anyio.CancelScope] = set()
 
     def call(self, ask: Callable[[Embedded], Awaitable[T]]) -> T:
         """Return what ``ask`` returns there."""
@@ -77,7 +78,13 @@ class Bridge:
         missing = object()
 
         async def following() -> Any:
-            return await anext(iterator, missing)
+            with anyio.CancelScope() as scope:
+                self._waiting.add(scope)
+                try:
+                    return await anext(iterator, missing)
+                finally:
+                    self._waiting.discard(scope)
+            return missing
 
         async def close() -> None:
             if isinstance(iterator, AsyncGenerator):
@@ -88,6 +95,15 @@ class Bridge:
                 yield item
         finally:
             self._portal.call(close)
+
+    def end_streams(self) -> None:
+        """End what still follows in other threads: closing would wait for it otherwise."""
+
+        def cancel() -> None:
+            for scope in self._waiting:
+                scope.cancel()
+
+        self._portal.call(cancel)
 
     def engage(self) -> None:
         """Have this program supervise, if nobody else does."""
@@ -302,7 +318,11 @@ class Longshore:
             start_blocking_portal() as portal,
             portal.wrap_async_context_manager(opened) as embedded,
         ):
-            yield cls(Bridge(portal, embedded))
+            bridge = Bridge(portal, embedded)
+            try:
+                yield cls(bridge)
+            finally:
+                bridge.end_streams()
 
     @property
     def home(self) -> Path:

@@ -4,8 +4,9 @@ An event holds the fields that it changed, so a job is nothing but its events ap
 ``replay(events) == job`` for every job at every time.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -32,6 +33,7 @@ CREATED = "JobCreated"
 ATTEMPT_LOST = "AttemptLost"
 
 _FIELDS = tuple(field.name for field in attrs.fields(Job))
+_values = attrgetter(*_FIELDS)
 _DEFAULTS = {
     field.name: field.default
     for field in attrs.fields(Job)
@@ -48,6 +50,10 @@ class Step:
     type: str | None = None
 
 
+#: what a change means for stamps and deadlines of the job, which it made at a time
+Schedule = Callable[[Job, datetime], Mapping[str, Any]]
+
+
 def create(job: Job) -> tuple[Job, JobEvent]:
     """Return the new job with its first event, which holds all of it."""
     born = attrs.evolve(job, seq=1, updated_at=job.created_at)
@@ -59,27 +65,43 @@ def create(job: Job) -> tuple[Job, JobEvent]:
     return born, JobEvent(job_id=job.id, seq=1, type=CREATED, at=job.created_at, data=data)
 
 
-def take(job: Job, step: Step, at: datetime) -> tuple[Job, tuple[JobEvent, ...]]:
+def take(
+    job: Job, step: Step, at: datetime, schedule: Schedule | None = None
+) -> tuple[Job, tuple[JobEvent, ...]]:
     """Return the job after ``step`` and the events that say so.
 
     States that a poller missed are passed through and marked ``inferred``. Stamps never run
-    backwards, whatever the clock says.
+    backwards, whatever the clock says. What ``schedule`` adds goes into the last event.
 
     Raises:
         IllegalTransition: the lifecycle has no way from the job's state to the step's target.
     """
     at = max(at, job.updated_at or job.created_at)
-    steps = _facts(job, step)
-    changes: dict[str, Any] = {}
-    events: list[JobEvent] = []
-    seq = job.seq
-    for kind, data in steps:
-        seq += 1
-        changes.update(data)
-        events.append(JobEvent(job_id=job.id, seq=seq, type=kind, at=at, data=data))
-    changes.pop("inferred", None)
-    changed = attrs.evolve(job, seq=seq, updated_at=at, **changes)
+    facts = _facts(job, step)
+    last = facts[-1][1]
+    started = last.get("started_at")
+    if started is not None and started > at:  # an engine whose clock is ahead
+        last["started_at"] = at
+    changed = _with(job, {**last, "seq": job.seq + len(facts), "updated_at": at})
+    if schedule is not None and (stamps := schedule(changed, at)):
+        last |= stamps
+        changed = _with(changed, stamps)
+    events = [
+        JobEvent(job_id=job.id, seq=seq, type=kind, at=at, data=data)
+        for seq, (kind, data) in enumerate(facts, start=job.seq + 1)
+    ]
     return changed, tuple(events)
+
+
+def _with(job: Job, changes: Mapping[str, Any]) -> Job:
+    """Return ``job`` with ``changes``, as ``attrs.evolve`` does, in half of its time."""
+    changed = object.__new__(Job)
+    assign = object.__setattr__.__get__(changed)  # as the frozen class itself does it
+    for name, value in zip(_FIELDS, _values(job), strict=True):
+        assign(name, value)
+    for name, value in changes.items():
+        assign(name, value)
+    return changed
 
 
 def _facts(job: Job, step: Step) -> list[tuple[str, dict[str, Any]]]:
@@ -103,7 +125,7 @@ def _facts(job: Job, step: Step) -> list[tuple[str, dict[str, Any]]]:
 def apply(job: Job, event: JobEvent) -> Job:
     """Return the job after ``event``."""
     changes = {name: value for name, value in event.data.items() if name != "inferred"}
-    return attrs.evolve(job, seq=event.seq, updated_at=event.at, **changes)
+    return _with(job, {**changes, "seq": event.seq, "updated_at": event.at})
 
 
 def replay(events: Iterable[JobEvent]) -> Job:

@@ -2,6 +2,8 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any
 
 import attrs
 
@@ -65,6 +67,14 @@ class Ledger:
             raise NotFound(f"there is no job {job_id}")
         return job
 
+    async def latest(self, job_id: str) -> Job:
+        """Return the job as this process wrote it last, else as stored.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._cache.get(job_id) or await self.job(job_id)
+
     async def change(
         self, job_id: str, decide: Decide, *, transfers: Sequence[Transfer] = ()
     ) -> Job:
@@ -83,12 +93,13 @@ class Ledger:
                 job = await self.job(job_id)
             try:
                 step = decide(job)
+                taken = None if step is None else self._take(job, step)
             except LongshoreError:
                 if is_fresh:
                     raise
-                step = None
-            if step is not None:
-                changed, events = self._take(job, step)
+                taken = None
+            if taken is not None:
+                changed, events = taken
                 try:
                     await self._store.save(changed, events, expected=job.seq, transfers=transfers)
                 except Stale:
@@ -104,17 +115,20 @@ class Ledger:
         raise Stale(f"job {job_id} changes faster than it can be written")
 
     def _take(self, job: Job, step: Step) -> tuple[Job, tuple[JobEvent, ...]]:
-        changed, events = take(job, step, self._clock.now())
-        if step.target is None and not step.changes.keys() & _MOVES_DEADLINE:
-            return changed, events
-        at = events[-1].at
-        what, by = next_deadline(changed, self._limits, at)
-        finished = at if changed.is_final else None
-        stamps = {"next_what": what, "next_by": by, "finished_at": finished}
-        stamps = {name: new for name, new in stamps.items() if new != getattr(changed, name)}
-        last = attrs.evolve(events[-1], data={**events[-1].data, **stamps})
-        changed = attrs.evolve(changed, next_what=what, next_by=by, finished_at=finished)
-        return changed, (*events[:-1], last)
+        moves = step.target is not None or not _MOVES_DEADLINE.isdisjoint(step.changes)
+        return take(job, step, self._clock.now(), self._stamps if moves else None)
+
+    def _stamps(self, job: Job, at: datetime) -> dict[str, Any]:
+        """Return what ``job``, which came to this point at ``at``, needs beside the change."""
+        what, by = next_deadline(job, self._limits, at)
+        stamps: dict[str, Any] = {}
+        if what != job.next_what:
+            stamps["next_what"] = what
+        if by != job.next_by:
+            stamps["next_by"] = by
+        if job.is_final:
+            stamps["finished_at"] = at
+        return stamps
 
     def _scheduled(self, job: Job) -> Job:
         what, by = next_deadline(job, self._limits, job.created_at)

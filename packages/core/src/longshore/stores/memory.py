@@ -34,12 +34,12 @@ class MemoryStore(Store):
         self, job: Job, events: Sequence[JobEvent], transfers: Sequence[Transfer] = ()
     ) -> Job:
         """Keep the job unless its key is taken."""
-        if job.key is not None:
-            owner = self._keys.setdefault((job.tenant, job.key), job.id)
-            if owner != job.id:
-                return self._jobs[owner]
+        if job.key is not None and (job.tenant, job.key) in self._keys:
+            return self._jobs[self._keys[job.tenant, job.key]]
         if job.id in self._jobs:
             raise Conflict(f"there is a job {job.id} already")
+        if job.key is not None:
+            self._keys[job.tenant, job.key] = job.id
         self._keep(job, events, transfers)
         return job
 

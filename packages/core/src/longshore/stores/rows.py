@@ -1,7 +1,7 @@
 """Jobs, events and transfers as rows: a column per field, JSON where a field is a tree."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import Any
@@ -69,14 +69,16 @@ _CODECS: Mapping[str, Codec] = MappingProxyType(
 
 COLUMNS = tuple(field.name for field in attrs.fields(Job))
 _ROW = tuple((name, *_CODECS.get(name, _SAME)) for name in COLUMNS)
+_ENCODERS = {name: encode for name, (encode, _) in _CODECS.items()}
 
 
-def encode_changes(changes: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the columns that hold ``changes`` to fields of a job."""
-    return {
-        name: None if value is None else _CODECS.get(name, _SAME)[0](value)
-        for name, value in changes
-    }
+def encode_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that hold ``changes`` to fields of a job; so they lie in events, too."""
+    encoded = dict(changes)
+    for name, value in changes.items():
+        if value is not None and name in _ENCODERS:
+            encoded[name] = _ENCODERS[name](value)
+    return encoded
 
 
 def encode_job(job: Job) -> tuple[Any, ...]:
@@ -95,9 +97,9 @@ def decode_job(row: Sequence[Any]) -> Job:
     return Job(**fields)
 
 
-def encode_data(data: Mapping[str, Any]) -> str:
-    """Return an event's data as JSON."""
-    return _dumps(encode_changes(data.items()))
+def encode_event(event: JobEvent, data: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the row of ``event``, less its position; ``data`` are its changes, encoded."""
+    return event.job_id, event.seq, event.type, encode_time(event.at), _dumps(data)
 
 
 def decode_data(text: str) -> dict[str, Any]:

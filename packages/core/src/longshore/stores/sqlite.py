@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -144,10 +145,13 @@ class SQLiteStore(Store):
                 if found is None:
                     raise Conflict(f"there is a job {job.id} already")
                 return rows.decode_job(found)
-            _insert_facts(connection, events, transfers)
+            for event in events:
+                fact = rows.encode_event(event, rows.encode_changes(event.data))
+                connection.execute(_INSERT_EVENT, fact)
+            _put_transfers(connection, transfers)
             return job
 
-        return await self._write(insert)
+        return await self._writer.write(insert)
 
     async def save(
         self,
@@ -158,29 +162,29 @@ class SQLiteStore(Store):
         transfers: Sequence[Transfer] = (),
     ) -> None:
         """Update by compare-and-swap: only the columns that the events name are written."""
-        changed: dict[str, Any] = {}
-        for event in events:
-            changed.update(event.data)
-        changed.pop("inferred", None)
 
         def update(connection: sqlite3.Connection) -> None:
-            columns = rows.encode_changes(changed.items())
+            columns: dict[str, Any] = {}
+            facts: list[tuple[Any, ...]] = []
+            for event in events:
+                data = rows.encode_changes(event.data)
+                facts.append(rows.encode_event(event, data))
+                columns |= data
+            columns.pop("inferred", None)
             columns["seq"] = job.seq
             columns["updated_at"] = rows.encode_time(job.updated_at or job.created_at)
-            assignments = ", ".join([f"{name} = ?" for name in columns])
-            done = connection.execute(
-                f"UPDATE jobs SET {assignments} WHERE id = ? AND seq = ?",  # noqa: S608
-                (*columns.values(), job.id, expected),
-            )
+            done = connection.execute(_update(tuple(columns)), (*columns.values(), job.id, expected))
             if not done.rowcount:
                 raise Stale(f"job {job.id} is no longer at seq {expected}")
-            _insert_facts(connection, events, transfers)
+            for fact in facts:
+                connection.execute(_INSERT_EVENT, fact)
+            _put_transfers(connection, transfers)
 
-        await self._write(update)
+        await self._writer.write(update)
 
     async def put_transfers(self, transfers: Sequence[Transfer]) -> None:
         """Insert or replace."""
-        await self._write(lambda connection: _insert_facts(connection, (), transfers))
+        await self._writer.write(lambda connection: _put_transfers(connection, transfers))
 
     async def put_workflow(self, workflow: Workflow, *, origin: str) -> None:
         """Insert the version; an unused version may be replaced."""
@@ -208,11 +212,11 @@ class SQLiteStore(Store):
                 "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, 1, ?)", (*key, origin, document)
             )
 
-        await self._write(put)
+        await self._writer.write(put)
 
     async def retire_workflow(self, workflow_id: str) -> None:
         """Offer no version of it."""
-        await self._write(
+        await self._writer.write(
             lambda connection: (
                 connection.execute(
                     "UPDATE workflows SET offered = 0 WHERE id = ?", (workflow_id,)
@@ -339,9 +343,6 @@ class SQLiteStore(Store):
 
     # the two ways to the file
 
-    async def _write(self, operation: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._writer.write(operation)
-
     async def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
         sql = f"SELECT {_JOB} FROM jobs WHERE {where}"  # noqa: S608
         return await self._read(
@@ -373,29 +374,13 @@ class SQLiteStore(Store):
             raise StoreUnavailable(f"the state in {self._path} cannot be read: {exc}") from exc
 
 
-def _insert_facts(
-    connection: sqlite3.Connection, events: Sequence[JobEvent], transfers: Sequence[Transfer]
-) -> None:
-    for event in events:
-        connection.execute(
-            _INSERT_EVENT,
-            (
-                event.job_id,
-                event.seq,
-                event.type,
-                rows.encode_time(event.at),
-                rows.encode_data(event.data),
-            ),
-        )
-    for transfer in transfers:
-        connection.execute(
-            _PUT_TRANSFER,
-            (
-                transfer.job_id,
-                transfer.attempt,
-                str(transfer.kind),
-                transfer.name,
-                str(transfer.state),
-                to_json(transfer),
-            ),
-        )
+@lru_cache(1024)
+def _update(columns: tuple[str, ...]) -> str:
+    assignments = ", ".join([f"{name} = ?" for name in columns])
+    return f"UPDATE jobs SET {assignments} WHERE id = ? AND seq = ?"  # noqa: S608
+
+
+def _put_transfers(connection: sqlite3.Connection, transfers: Sequence[Transfer]) -> None:
+    for one in transfers:
+        key = (one.job_id, one.attempt, str(one.kind), one.name)
+        connection.execute(_PUT_TRANSFER, (*key, str(one.state), to_json(one)))

@@ -59,7 +59,7 @@ class Dispatcher:
         self._clock = clock
         self._slots = backend.slots if isinstance(backend, SupportsCapacity) else None
         self._occupied: dict[RunRef, datetime] = {}
-        self._under_way: set[str] = set()
+        self._under_way: dict[str, anyio.Event] = {}
         self._workflows: dict[tuple[str, str], Workflow] = {}
         self._wake = anyio.Event()
 
@@ -81,6 +81,11 @@ class Dispatcher:
         """Forget an attempt that the engine has no longer."""
         self._occupied.pop(ref, None)
         self._wake.set()
+
+    async def submitted(self, job_id: str) -> None:
+        """Return when no attempt of the job is on its way to the engine."""
+        if job_id in self._under_way:
+            await self._under_way[job_id].wait()
 
     async def workflow(self, job: Job) -> Workflow:
         """Return the version that the job was made with.
@@ -107,7 +112,7 @@ class Dispatcher:
         for job in waiting:
             if job.id not in self._under_way and room > 0:
                 room -= 1
-                self._under_way.add(job.id)
+                self._under_way[job.id] = anyio.Event()
                 self._occupied[run_ref(job)] = self._clock.now() + PLAN_LIFE / 2
                 tasks.start_soon(self._dispatch, job)
 
@@ -119,10 +124,17 @@ class Dispatcher:
             self._occupied.pop(run_ref(job), None)
             await self._clock.sleep(timedelta(seconds=1))
         finally:
-            self._under_way.discard(job.id)
+            self._under_way.pop(job.id).set()
             self._wake.set()
 
     async def _submit(self, job: Job) -> None:
+        # The list that named it may be older than an end that was just recorded: what then was
+        # removed must not be created, and run, a second time.
+        now = await self._ledger.latest(job.id)
+        if now.is_final or now.attempt != job.attempt:
+            self.release(run_ref(job))
+        if now.state is not JobState.QUEUED or now.dispatched or now.attempt != job.attempt:
+            return
         try:
             workflow = await self.workflow(job)
             spec = await self._spec(job, workflow)

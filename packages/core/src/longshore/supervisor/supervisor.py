@@ -232,7 +232,11 @@ class Supervisor:
         await self._finaliser.finalise(job, await self._workflow(job))
 
     async def _settle(self, job: Job) -> None:
-        """Remove what a final job left in the engine, and drop uploads that nobody commits."""
+        """Remove what a final job left in the engine, and drop uploads that nobody commits.
+
+        Not while it is being submitted: that would create, and run, what was removed.
+        """
+        await self._dispatcher.submitted(job.id)
         await self._backend.remove(run_ref(job))
         self._dispatcher.release(run_ref(job))
         await abort_uploads(self._store, self._storage, job)

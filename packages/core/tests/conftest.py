@@ -1,0 +1,69 @@
+"""What the tests of the core share: a clock that stands, stores, and a disk that is soon full."""
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from longshore.deadlines import Limits
+from longshore.eventlog import EventLog
+from longshore.ledger import Ledger
+from longshore.stores.abc import Store
+from longshore.stores.memory import MemoryStore
+from longshore.stores.sqlite import SQLiteStore, open_sqlite
+from longshore.testing.fakes import FakeClock
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def limits() -> Limits:
+    return Limits()
+
+
+@pytest.fixture
+async def sqlite(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
+    async with open_sqlite(tmp_path / "state.db") as store:
+        yield store
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        yield MemoryStore()
+        return
+    async with open_sqlite(tmp_path / "state.db") as opened:
+        yield opened
+
+
+@pytest.fixture
+def log(store: Store) -> EventLog:
+    return EventLog(store)
+
+
+@pytest.fixture
+def ledger(store: Store, log: EventLog, clock: FakeClock, limits: Limits) -> Ledger:
+    return Ledger(store, log, clock, limits)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a disk of 1 MiB."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("a small disk needs Linux and root (mount -t tmpfs)")
+    place = tmp_path / "small"
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True)
+    yield place
+    subprocess.run(["umount", "--lazy", str(place)], check=True)

@@ -1,0 +1,147 @@
+"""What the tests of the whole path share: waiting, workflows, and looking at processes."""
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar
+
+from longshore.models import Input, Output, Resources, Workflow
+
+T = TypeVar("T")
+#: long enough for two busy cores, short enough that a hang is seen
+PATIENCE = 30.0
+_LOOK = 0.01
+_STOP_LIMIT = 10.0
+
+
+def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
+    """Return the first true value of ``condition``; fail after ``seconds``."""
+    end = time.monotonic() + seconds
+    pause = _LOOK / 4
+    while not (found := condition()):
+        assert time.monotonic() < end, f"waited {seconds:g} s for: {what}"
+        time.sleep(pause)
+        pause = min(pause * 1.5, 5 * _LOOK)
+    return found
+
+
+def shell(
+    script: str,
+    *,
+    id: str = "script",  # noqa: A002 - the field's name
+    outputs: Iterable[Output] = (),
+    inputs: Iterable[Input] = (),
+    parameters: Mapping[str, Any] | None = None,
+    memory: int = 256 * 1024**2,
+    walltime: timedelta = timedelta(minutes=5),
+    **more: Any,
+) -> Workflow:
+    """Return a workflow whose worker is a shell script."""
+    return Workflow(
+        id=id,
+        command=("/bin/sh", "-c", script),
+        parameters=parameters or {},
+        inputs={one.name: one for one in inputs},
+        outputs={one.name: one for one in outputs},
+        resources=Resources(memory=memory, walltime=walltime),
+        **more,
+    )
+
+
+def settings(isolation: str = "none", **local: Any) -> dict[str, Any]:
+    """Return settings of a service that offers nothing but what a test gives it."""
+    return {
+        "workflows": {"shipped": False},
+        "deadlines": {"stop_grace": "1s"},
+        "backends": {"local": {"isolation": isolation, **local}},
+    }
+
+
+# processes
+
+
+def stat_fields(pid: int) -> list[str]:
+    """Return /proc/PID/stat from the state on; nothing when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def started(pid: int) -> str | None:
+    """Return what tells this process from a later one with its pid; None for one that ended."""
+    fields = stat_fields(pid)
+    return fields[19] if fields and fields[0] not in {"Z", "X"} else None
+
+
+def processes_of(home: Path) -> list[int]:
+    """Return the processes whose command line or environment names ``home``, this one not."""
+    wanted = os.fsencode(home)
+    found = []
+    for name in os.listdir("/proc"):
+        if not name.isdecimal() or int(name) == os.getpid():
+            continue
+        with contextlib.suppress(OSError):
+            said = Path(f"/proc/{name}/cmdline").read_bytes()
+            said += Path(f"/proc/{name}/environ").read_bytes()
+            if wanted in said and started(int(name)):
+                found.append(int(name))
+    return found
+
+
+def zombies_below(pids: Iterable[int]) -> list[int]:
+    """Return the ended processes that one of ``pids`` has not taken in."""
+    parents = {str(pid) for pid in pids}
+    found = []
+    for name in os.listdir("/proc"):
+        fields = stat_fields(int(name)) if name.isdecimal() else []
+        if fields and fields[0] == "Z" and fields[1] in parents:
+            found.append(int(name))
+    return found
+
+
+def end_processes_of(home: Path) -> None:
+    """Kill, each by its id, whatever still works for ``home``; wait until all are gone."""
+
+    def all_gone() -> bool:
+        left = processes_of(home)
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    until(all_gone, f"the processes of {home} to end", _STOP_LIMIT)
+
+
+def role_of(pid: int) -> str:
+    """Return ``keeper``, ``runner``, ``worker`` or ``other`` for a process of a state directory."""
+    with contextlib.suppress(OSError):
+        if b"longshore.backends.local.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            parent = int(stat_fields(pid)[1])
+            above = Path(f"/proc/{parent}/cmdline").read_bytes()
+            return "runner" if b"longshore.backends.local.keeper" in above else "keeper"
+        if b"LS_ATTEMPT=" in Path(f"/proc/{pid}/environ").read_bytes():
+            return "worker"
+    return "other"
+
+
+def attempts_in(home: Path) -> list[str]:
+    """Return the names of the attempts that the local backend of ``home`` has."""
+    with contextlib.suppress(FileNotFoundError):
+        return sorted(os.listdir(home / "backends" / "local" / "attempts"))
+    return []
+
+
+def has_bubblewrap() -> bool:
+    """Say whether bubblewrap works here, by using it."""
+    program = shutil.which("bwrap")
+    if program is None:
+        return False
+    argv = [program, "--unshare-all", "--ro-bind", "/", "/", "true"]
+    return subprocess.run(argv, capture_output=True, check=False).returncode == 0
