@@ -1,0 +1,90 @@
+"""The documentation says what the code does."""
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import attrs
+import pytest
+
+from longshore import hookspecs
+from longshore.backends.local import LocalSettings
+from longshore.deadlines import Limits
+from longshore.definitions import load_workflow
+from longshore.lifecycle import TRANSITIONS
+from longshore.reasons import REASONS
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+
+
+def test_the_lifecycle_diagram_shows_exactly_the_table() -> None:
+    drawn = set(re.findall(r"^    ([A-Z_]+) --> ([A-Z_]+)$", _page("lifecycle.md"), re.MULTILINE))
+
+    assert drawn == {
+        (here, there) for here, following in TRANSITIONS.items() for there in following
+    }
+
+
+def test_every_reason_stands_in_its_table_word_for_word() -> None:
+    rows = [line for line in _page("reasons.md").splitlines() if line.startswith("| `")]
+
+    assert rows == [
+        f"| `{it.code}` | {it.fault} | {it.message} | {it.hint} "
+        f"| {'yes' if it.retryable else 'no'} |"
+        for it in REASONS.values()
+    ]
+
+
+def test_every_hook_is_documented_with_its_signature() -> None:
+    for name, hook in inspect.getmembers(hookspecs, inspect.isfunction):
+        if name.startswith("longshore_"):
+            parameters = ", ".join(inspect.signature(hook).parameters)
+            assert f"`{name}({parameters})`" in _page("plugins.md")
+
+
+@pytest.mark.parametrize("kind", [Limits, LocalSettings])
+def test_every_setting_is_documented(kind: type) -> None:
+    documented = set(re.findall(r"^(\w+) = ", _page("settings.md"), re.MULTILINE))
+
+    assert {field.name for field in attrs.fields(kind)} <= documented
+
+
+def test_the_example_of_a_workflow_is_valid(tmp_path: Path) -> None:
+    (definition,) = re.findall(r"```toml\n(.*?)```", _page("workflows.md"), re.DOTALL)
+    (tmp_path / "upper.toml").write_text(definition)
+
+    assert load_workflow(tmp_path / "upper.toml").id == "upper"
+
+
+def test_the_python_example_runs(tmp_path: Path) -> None:
+    (program,) = re.findall(r"```python\n(.*?)```", _page("python.md"), re.DOTALL)
+    environment = {**os.environ, "LONGSHORE_STATE": str(tmp_path / "state")}
+
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert '"word": "three"' in done.stdout
+    assert (tmp_path / "results" / "counts").is_file()
+
+
+@pytest.mark.parametrize("page", sorted(ROOT.glob("*.md")) + sorted(DOCS.rglob("*.md")), ids=str)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def _page(name: str) -> str:
+    return (DOCS / name).read_text("utf-8")
