@@ -56,6 +56,7 @@ def test_every_setting_is_documented(kind: type) -> None:
 def test_the_example_of_a_workflow_is_valid(tmp_path: Path) -> None:
     (definition,) = re.findall(r"```toml\n(.*?)```", _page("workflows.md"), re.DOTALL)
     (tmp_path / "upper.toml").write_text(definition)
+    (tmp_path / "upper.py").touch()
 
     assert load_workflow(tmp_path / "upper.toml").id == "upper"
 

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import IO
 
 import attrs
 
@@ -40,6 +41,7 @@ class Tally:
     unknown: int
     without_a_job: int
     with_more_jobs: int
+    unwritten_success: int
     not_succeeded: int
     attempts_left: int
     processes_left: int
@@ -62,7 +64,7 @@ class Harness:
     submissions: int
     kills: int
     seed: int
-    mutation: str = ""
+    mutations: str = "slow-engine"
     pause: tuple[float, float] = (0.25, 0.6)
     #: roles of the backend's processes that are killed now and then as well
     targets: tuple[str, ...] = ()
@@ -105,7 +107,7 @@ class Harness:
 
     @contextlib.contextmanager
     def _service(self) -> Iterator[subprocess.Popen[bytes]]:
-        argv = [sys.executable, str(SERVICE), str(self.home), str(self.numbers), self.mutation]
+        argv = [sys.executable, str(SERVICE), str(self.home), str(self.numbers), self.mutations]
         with subprocess.Popen(
             argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
         ) as service:
@@ -183,15 +185,20 @@ class Harness:
         with self._service() as service:
             end = time.monotonic() + _DRAIN_LIMIT
             while len(self.acked) < self.submissions:
-                assert time.monotonic() < end, f"{self.submissions - len(self.acked)} not acked"
+                assert time.monotonic() < end, f"no progress after {len(self.acked)} submissions"
                 self._submit_more(service)
                 if select.select([_out(service)], [], [], 0.05)[0]:
                     self._take(service, os.read(_out(service), 65536))
+                    end = time.monotonic() + _DRAIN_LIMIT
             _in_file(service).close()
             assert service.wait(_DRAIN_LIMIT) == 0
         until(lambda: not processes_of(self.home), "the keepers to leave", _LEAVE_LIMIT)
 
     # counting
+
+    def has_doubled(self) -> bool:
+        """Say whether a number was written twice already."""
+        return any(n > 1 for n in self.written().values())
 
     def rows(self) -> list[tuple[str, str, str | None, int]]:
         """Return id, state, key and number of every job."""
@@ -200,6 +207,14 @@ class Harness:
                 "SELECT id, state, key, json_extract(parameters, '$.number') FROM jobs"
             ).fetchall()
         return [(str(i), str(s), k, int(n)) for i, s, k, n in found]
+
+    def reasons(self) -> collections.Counter[str]:
+        """Return the codes of the reasons why jobs did not succeed."""
+        with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=10)) as database:
+            found = database.execute(
+                "SELECT json_extract(reason, '$.code') FROM jobs WHERE state != 'SUCCEEDED'"
+            ).fetchall()
+        return collections.Counter(str(code) for (code,) in found)
 
     def written(self) -> collections.Counter[int]:
         """Return how often each number was written."""
@@ -219,6 +234,9 @@ class Harness:
             unknown=sum(number not in jobs_of for number in written),
             without_a_job=sum(job_id not in ids for job_id in self.acked.values()),
             with_more_jobs=sum(n > 1 for n in jobs_of.values()),
+            unwritten_success=sum(
+                state == "SUCCEEDED" and not written[number] for _, state, _, number in rows
+            ),
             not_succeeded=sum(state != "SUCCEEDED" for _, state, _, _ in rows),
             attempts_left=len(attempts_in(self.home)),
             processes_left=len(processes_of(self.home)),
@@ -234,6 +252,6 @@ def _in(service: subprocess.Popen[bytes]) -> int:
     return _in_file(service).fileno()
 
 
-def _in_file(service: subprocess.Popen[bytes]):  # type: ignore[no-untyped-def]
+def _in_file(service: subprocess.Popen[bytes]) -> IO[bytes]:
     assert service.stdin is not None
     return service.stdin

@@ -1,17 +1,19 @@
-"""The service that the kill harness kills: ``python service.py HOME NUMBERS [MUTATION]``.
+"""The service that the kill harness kills: ``python service.py HOME NUMBERS MUTATIONS``.
 
 It reads submissions, one JSON object per line, from standard input and says ``ack KEY JOB`` on
 standard output when ``submit`` returned. It also supervises. After the end of its input it goes on
 until no job is unfinished and the engine is empty, and leaves.
 
-A MUTATION takes one protecting rule out of the product, to show that the harness would see it.
+A mutation takes one protecting rule out of the product, to show that the harness would see it,
+or has something happen at a moment that is hard to meet. No product code knows of them.
 """
 
 import json
 import os
+import signal
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,12 @@ import attrs
 from longshore import decisions
 from longshore.backends.local.backend import LocalBackend
 from longshore.embedded import TENANT, Embedded, open_embedded
+from longshore.ledger import Ledger
 from longshore.models import Job, JobEvent, JobRequest, JobSpec, Resources, RunRef, Workflow
 from longshore.stores.sqlite import SQLiteStore
-from longshore.supervisor import supervisor
+from longshore.supervisor import supervisor as supervising
 from longshore.supervisor.dispatch import Dispatcher
+from longshore.supervisor.supervisor import Supervisor
 from longshore.transfer import Transfer, TransferPlan
 
 #: an engine answers a moment after it did what it was asked
@@ -54,15 +58,22 @@ def make_workflow(numbers: Path) -> Workflow:
 
 _create = LocalBackend.submit
 _submit = Dispatcher._submit
+_spec = Dispatcher._spec
 _add = SQLiteStore.add
+_waiting = SQLiteStore.waiting
+_record = Supervisor._record
 
 
-async def slow_create(
-    self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan
-) -> None:
-    """Create as ever, and answer a moment later."""
-    await _create(self, ref, spec, plan)
-    await anyio.sleep(ENGINE_LATENCY)
+def slow_create(seconds: float) -> Callable[..., Awaitable[None]]:
+    """Return a create that answers ``seconds`` after it is done."""
+
+    async def create(
+        self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan
+    ) -> None:
+        await _create(self, ref, spec, plan)
+        await anyio.sleep(seconds)
+
+    return create
 
 
 @attrs.frozen
@@ -79,7 +90,8 @@ async def random_create(
     self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan
 ) -> None:
     """Create under a name that a second create does not meet."""
-    await slow_create(self, RandomRef(ref.job_id, ref.attempt, ref.tenant), spec, plan)
+    await _create(self, RandomRef(ref.job_id, ref.attempt, ref.tenant), spec, plan)
+    await anyio.sleep(ENGINE_LATENCY)
 
 
 async def dispatched_first(self: Dispatcher, job: Job) -> None:
@@ -101,7 +113,7 @@ async def key_later(
             return kept
     kept = await _add(self, attrs.evolve(job, key=None), events, transfers)
     await anyio.sleep(ENGINE_LATENCY)
-    await self._write(
+    await self._writer.write(
         lambda connection: connection.execute(
             "UPDATE jobs SET key = ? WHERE id = ?", (job.key, job.id)
         )
@@ -109,11 +121,60 @@ async def key_later(
     return attrs.evolve(kept, key=job.key)
 
 
+async def last_words(
+    self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan
+) -> None:
+    """Create, and be killed before anybody hears of it."""
+    await _create(self, ref, spec, plan)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def slow_spec(self: Dispatcher, job: Job, workflow: Workflow) -> JobSpec:
+    """Take so long to prepare a create that the job may end meanwhile."""
+    await anyio.sleep(1.0)
+    return await _spec(self, job, workflow)
+
+
+async def slow_record(self: Supervisor, job_id: str) -> None:
+    """Leave time between what the engine says and what is stored of it."""
+    await anyio.sleep(0.3)
+    await _record(self, job_id)
+
+
+_linger = [0.0]
+_listed: dict[str, Job] = {}
+
+
+async def stale_list(self: SQLiteStore, backend: str, *, limit: int) -> tuple[Job, ...]:
+    """Answer so late that what waited may have ended."""
+    found = await _waiting(self, backend, limit=limit)
+    _listed.update({job.id: job for job in found})
+    await anyio.sleep(1.0 if found else 0.0)
+    return found
+
+
+async def trusting(self: Ledger, job_id: str) -> Job:
+    """Believe the list."""
+    return _listed[job_id]
+
+
+async def no_wait(self: Dispatcher, job_id: str) -> None:
+    """Remove an attempt while it may be created."""
+
+
 MUTATIONS: dict[str, Callable[[], None]] = {
-    "": lambda: setattr(LocalBackend, "submit", slow_create),
+    "slow-engine": lambda: setattr(LocalBackend, "submit", slow_create(ENGINE_LATENCY)),
+    "slow-answer": lambda: setattr(LocalBackend, "submit", slow_create(0.5)),
     "random-name": lambda: setattr(LocalBackend, "submit", random_create),
     "dispatched-first": lambda: setattr(Dispatcher, "_submit", dispatched_first),
     "key-later": lambda: setattr(SQLiteStore, "add", key_later),
+    "last-words": lambda: setattr(LocalBackend, "submit", last_words),
+    "slow-spec": lambda: setattr(Dispatcher, "_spec", slow_spec),
+    "slow-record": lambda: setattr(Supervisor, "_record", slow_record),
+    "stale-list": lambda: setattr(SQLiteStore, "waiting", stale_list),
+    "trusting": lambda: setattr(Ledger, "latest", trusting),
+    "linger": lambda: _linger.append(2.2),
+    "no-wait": lambda: setattr(Dispatcher, "submitted", no_wait),
 }
 
 
@@ -143,6 +204,7 @@ async def submit(embedded: Embedded, order: dict[str, Any]) -> None:
 async def drained(embedded: Embedded, home: Path) -> None:
     """Return when nothing is left to do."""
     attempts = home / "backends" / "local" / "attempts"
+    await anyio.sleep(_linger[-1])
     while not await embedded.is_idle() or any(attempts.iterdir()):
         await anyio.sleep(0.02)
 
@@ -162,9 +224,10 @@ async def serve(home: Path, numbers: Path) -> None:
 
 def main() -> None:
     """Apply the mutation, if any, and serve."""
-    MUTATIONS[sys.argv[3] if len(sys.argv) > 3 else ""]()
+    for name in sys.argv[3].split(","):
+        MUTATIONS[name]()
     # an attempt is given up after two looks; the harness has no time for ten seconds between
-    supervisor.SECOND_LOOK = timedelta(seconds=0.2)
+    supervising.SECOND_LOOK = timedelta(seconds=0.2)
     anyio.run(serve, Path(sys.argv[1]), Path(sys.argv[2]))
 
 

@@ -71,10 +71,14 @@ _PLAIN: Mapping[str, type[Any]] = {
 def load_table(path: Path | None, environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the table of a TOML file, overridden by the environment.
 
+    Without ``path`` the file is the one that ``$LONGSHORE_CONFIG`` names, if any.
+
     Raises:
         SettingsInvalid: the file cannot be read.
     """
     table: dict[str, Any] = {}
+    if path is None and environment.get("LONGSHORE_CONFIG"):
+        path = Path(environment["LONGSHORE_CONFIG"]).expanduser()
     if path is not None:
         try:
             table = tomllib.loads(path.read_text("utf-8"))
