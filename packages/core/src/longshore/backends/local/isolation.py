@@ -174,17 +174,37 @@ def bubblewrap(layout: Layout, visible: tuple[Path, ...]) -> tuple[str, ...]:
         for bind in layout.binds
         for word in ("--bind" if bind.writable else "--ro-bind", bind.source, bind.target)
     ]
+    # an interpreter below /tmp, as in a checkout there, is hidden by the job's own /tmp
+    binds += [
+        word
+        for path in (*_interpreter(), *visible)
+        if any(path.is_relative_to(bind.target) for bind in layout.binds)
+        for word in ("--ro-bind", str(path), str(path))
+    ]
     report = ("--json-status-fd", str(STATUS_FD))
     return (*base_view(visible), *binds, "--remount-ro", "/", "--chdir", layout.scratch, *report)
 
 
-@functools.lru_cache(maxsize=4)
 def base_view(visible: tuple[Path, ...]) -> tuple[str, ...]:
     """Return what every sandbox sees: system, interpreter and ``visible``, all read-only.
 
     Of ``/etc`` it sees what everybody may read: as root, a worker would own the rest. No network,
     no other process, no capability. The death of whoever started it does not end it.
     """
+    view, stamps = _base_view(visible)
+    if stamps != tuple((path, _stamp(path)) for path, _ in stamps):
+        _base_view.cache_clear()  # what is hidden came or went, and would be seen, or missed
+        view, _ = _base_view(visible)
+    return view
+
+
+def _stamp(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
+@functools.lru_cache(maxsize=4)
+def _base_view(visible: tuple[Path, ...]) -> tuple[tuple[str, ...], tuple[tuple[Path, int], ...]]:
+    """Return the view, and the directories on which it depends as they were."""
     argv = [_program("bwrap"), "--unshare-all", "--cap-drop", "ALL", "--ro-bind", "/usr", "/usr"]
     for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
         path = Path("/", name)
@@ -193,12 +213,14 @@ def base_view(visible: tuple[Path, ...]) -> tuple[str, ...]:
         elif path.is_dir():
             argv += ["--ro-bind", str(path), str(path)]
     argv += ["--ro-bind", "/etc", "/etc"]
-    for path in sorted(_private(Path("/etc"))):
+    private = sorted(_private(Path("/etc")))
+    stamps = tuple((path, _stamp(path)) for path in {Path("/etc"), *(p.parent for p in private)})
+    for path in private:
         argv += ["--tmpfs", str(path)] if path.is_dir() else ["--ro-bind", "/dev/null", str(path)]
     argv += ["--proc", "/proc", "--dev", "/dev", "--dir", "/var/tmp", "--dir", "/run"]  # noqa: S108 - the sandbox's own
     for path in (*_interpreter(), *visible):
         argv += ["--ro-bind", str(path), str(path)]
-    return tuple(argv)
+    return tuple(argv), stamps
 
 
 def _private(directory: Path) -> list[Path]:
