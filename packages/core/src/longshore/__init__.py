@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from longshore.definitions import load_workflow, parse_workflow
     from longshore.embedded import Embedded, open_embedded
     from longshore.errors import JobFailed, LongshoreError
-    from longshore.facade import JobHandle, Longshore, Output
+    from longshore.facade import Longshore
+    from longshore.handles import JobHandle, Output
     from longshore.lifecycle import JobState
     from longshore.models import Job, JobEvent, JobRequest, Workflow
     from longshore.service import JobService
@@ -52,7 +53,8 @@ _HOMES = {
     "longshore.definitions": ("load_workflow", "parse_workflow"),
     "longshore.embedded": ("Embedded", "open_embedded"),
     "longshore.errors": ("JobFailed", "LongshoreError"),
-    "longshore.facade": ("JobHandle", "Longshore", "Output"),
+    "longshore.facade": ("Longshore",),
+    "longshore.handles": ("JobHandle", "Output"),
     "longshore.lifecycle": ("JobState",),
     "longshore.models": ("Job", "JobEvent", "JobRequest", "Workflow"),
     "longshore.service": ("JobService",),

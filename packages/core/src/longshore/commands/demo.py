@@ -11,7 +11,8 @@ from typing import Any
 
 from longshore.embedded import Embedded, default_home
 from longshore.errors import BackendUnavailable, LongshoreError
-from longshore.facade import JobHandle, Longshore
+from longshore.facade import Longshore
+from longshore.handles import JobHandle
 from longshore.models import Job, JobEvent, JobState
 from longshore.quantities import format_size
 from longshore.settings import load_table
