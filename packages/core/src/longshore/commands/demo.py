@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -128,8 +129,14 @@ def _conclude(longshore: Longshore, handle: JobHandle, job: Job) -> int:
     for what, place in longshore.places(handle.id).items():
         _say(f"{what:<9} {place}")
     option = "" if longshore.home == default_home() else f"--state {longshore.home} "
-    _say(f"\nnext: longshore {option}results {handle.id}   longshore {option}jobs")
+    command = f"{_command()} {option}"
+    _say(f"\nnext: {command}results {handle.id}   {command}jobs   {command}workflows")
     return 0 if job.state is JobState.SUCCEEDED else _FAILED
+
+
+def _command() -> str:
+    """Return what a person types to run ``longshore``: in a checkout it may not be on PATH."""
+    return "longshore" if shutil.which("longshore") else os.path.relpath(sys.argv[0])
 
 
 def _say(line: str, file: Any = None) -> None:
