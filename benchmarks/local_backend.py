@@ -24,9 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+from psij import Job, JobExecutor, JobSpec as PsijSpec
 
 from longshore.backends.local import Isolation, LocalSettings, open_local
-from longshore.backends.local.isolation import base_view, works
+from longshore.backends.local.isolation import make_order, works
 from longshore.clock import SystemClock
 from longshore.hookspecs import PluginContext
 from longshore.models import JobSpec, Phase, RunRef
@@ -63,8 +64,6 @@ async def bare(jobs: int, directory: Path, argv: tuple[str, ...]) -> float:
 
 def psij(jobs: int, directory: Path) -> float:
     """Return jobs per second of PSI/J's local executor."""
-    from psij import Job, JobExecutor, JobSpec as PsijSpec  # noqa: PLC0415 - slow to import
-
     executor = JobExecutor.get_instance("local")
 
     def one(number: int) -> None:
@@ -104,6 +103,24 @@ class Ours:
             rate = jobs / (time.perf_counter() - begun)
             watching.cancel_scope.cancel()
         return rate
+
+    async def argv(self, directory: Path) -> tuple[str, ...]:
+        """Return the argv of a job of ours in a sandbox, for a peer to start it in the same one."""
+        ref, plan = await self._prepare()
+        order = make_order(
+            ref,
+            self._spec,
+            plan,
+            root=str(directory),
+            engine=Isolation.BUBBLEWRAP,
+            settings=LocalSettings(),
+        )
+        for place in order.directories:
+            Path(place).mkdir()
+        for file, text in order.files.items():
+            Path(file).write_text(text)
+        report = order.argv.index("--json-status-fd")  # a peer has no use for it
+        return order.argv[:report] + order.argv[report + 2 :]
 
     async def _prepare(self) -> tuple[RunRef, TransferPlan]:
         # what the service does before; the peers have nothing of the kind
@@ -166,7 +183,7 @@ async def measure(jobs: int, rounds: int, directory: Path) -> dict[str, list[flo
     ):
         rows["ours, isolation none"] = lambda: unprotected.measure(jobs)
         if works(Isolation.BUBBLEWRAP, ()):
-            argv = (*base_view(()), "--", "true")
+            argv = await sandboxed.argv(places["bwrap"])
             rows["asyncio bwrap"] = lambda: bare(jobs // 2, places["bwrap"], argv)
             rows["ours, bubblewrap"] = lambda: sandboxed.measure(jobs // 2)
         for _ in range(rounds):

@@ -31,8 +31,8 @@ _CLOCK = SystemClock()
 _MUST = 20_000
 
 
-def _observe(job_id: str, phase: Phase, **more: Outcome) -> Decide:
-    seen = Observation(job_id=job_id, attempt=1, phase=phase, **more)
+def _observe(job_id: str, phase: Phase, outcome: Outcome | None = None) -> Decide:
+    seen = Observation(job_id=job_id, attempt=1, phase=phase, outcome=outcome)
     return lambda job: decisions.on_observation(job, seen, restartable=False)
 
 
@@ -43,7 +43,7 @@ def _way(job_id: str) -> list[Decide]:
         decisions.on_dispatched,
         _observe(job_id, Phase.STAGING_IN),
         _observe(job_id, Phase.RUNNING),
-        _observe(job_id, Phase.STAGING_OUT, outcome=ended),
+        _observe(job_id, Phase.STAGING_OUT, ended),
         lambda _: Step(JobState.SUCCEEDED, {"products": (), "reason": None}),
     ]
 
@@ -67,8 +67,7 @@ async def _through_the_ledger(folder: Path, jobs: int, at_once: int) -> float:
         ids: list[str] = []
 
         async def submit(mine: range) -> None:
-            for number in mine:
-                ids.append((await ledger.open(_job(number), queue=True)).id)
+            ids.extend([(await ledger.open(_job(number), queue=True)).id for number in mine])
 
         async def carry(mine: list[str]) -> None:
             for job_id in mine:
@@ -142,7 +141,7 @@ _INSERT = "INSERT INTO events (job_id, seq, type, at, data) VALUES (?, ?, ?, ?, 
 
 
 def main() -> None:
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--jobs", type=int, default=10_000)
     arguments.add_argument("--rounds", type=int, default=3)
     given = arguments.parse_args()

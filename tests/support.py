@@ -1,12 +1,14 @@
 """What the tests of the whole path share: waiting, workflows, and looking at processes."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,7 @@ T = TypeVar("T")
 PATIENCE = 30.0
 _LOOK = 0.01
 _STOP_LIMIT = 10.0
+_KEEPER = b"longshore.backends.local.keeper"
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
@@ -61,6 +64,27 @@ def settings(isolation: str = "none", **local: Any) -> dict[str, Any]:
         "deadlines": {"stop_grace": "1s"},
         "backends": {"local": {"isolation": isolation, **local}},
     }
+
+
+@contextlib.contextmanager
+def holder(home: Path, table: Mapping[str, Any] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """A service of its own process, which supervises ``home`` until it is killed."""
+    argv = [sys.executable, "-m", "longshore.holder", str(home)]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(table or settings()).encode())
+            process.stdin.close()
+            assert process.stdout.read(1) == b"!", (home / "holder.log").read_text()
+            yield process
+        finally:
+            process.kill()
+
+
+def holders_of(home: Path) -> list[int]:
+    """Return the detached supervisors of ``home``."""
+    return [pid for pid in processes_of(home) if b"longshore.holder" in command_of(pid)]
 
 
 # processes
@@ -119,16 +143,27 @@ def end_processes_of(home: Path) -> None:
     until(all_gone, f"the processes of {home} to end", _STOP_LIMIT)
 
 
+def command_of(pid: int) -> bytes:
+    """Return the command line of a process; nothing when there is none."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
 def role_of(pid: int) -> str:
     """Return ``keeper``, ``runner``, ``worker`` or ``other`` for a process of a state directory."""
+    if _KEEPER in command_of(pid):
+        parent = (*stat_fields(pid), "0", "0")[1]
+        return "runner" if _KEEPER in command_of(int(parent)) else "keeper"
     with contextlib.suppress(OSError):
-        if b"longshore.backends.local.keeper" in Path(f"/proc/{pid}/cmdline").read_bytes():
-            parent = int(stat_fields(pid)[1])
-            above = Path(f"/proc/{parent}/cmdline").read_bytes()
-            return "runner" if b"longshore.backends.local.keeper" in above else "keeper"
         if b"LS_ATTEMPT=" in Path(f"/proc/{pid}/environ").read_bytes():
             return "worker"
     return "other"
+
+
+def in_role(home: Path, role: str) -> list[int]:
+    """Return the processes of ``home`` in a role; see ``role_of``."""
+    return sorted(pid for pid in processes_of(home) if role_of(pid) == role)
 
 
 def attempts_in(home: Path) -> list[str]:

@@ -17,7 +17,7 @@ from typing import IO
 
 import attrs
 
-from tests.support import attempts_in, end_processes_of, processes_of, role_of, until
+from tests.support import attempts_in, end_processes_of, in_role, processes_of, until
 
 SERVICE = Path(__file__).parent / "service.py"
 #: submissions that are on their way at once
@@ -92,7 +92,7 @@ class Harness:
         began = time.monotonic()
         self.numbers.touch()
         try:
-            while self.killed < self.kills and not self.enough(self):
+            while self.killed < self.kills and not (self.killed and self.enough(self)):
                 with self._service() as service:
                     self._use(service, self._end_of_life())
                     service.kill()
@@ -153,7 +153,7 @@ class Harness:
                 self._kill_another(self._random.choice(self.targets))
 
     def _kill_another(self, role: str) -> None:
-        found = sorted(pid for pid in processes_of(self.home) if role_of(pid) == role)
+        found = in_role(self.home, role)
         if found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._random.choice(found), signal.SIGKILL)
@@ -200,21 +200,20 @@ class Harness:
         """Say whether a number was written twice already."""
         return any(n > 1 for n in self.written().values())
 
-    def rows(self) -> list[tuple[str, str, str | None, int]]:
-        """Return id, state, key and number of every job."""
+    def rows(self) -> list[tuple[str, str, int, str]]:
+        """Return id, state, number and code of the reason of every job."""
+        if not (self.home / "state.db").exists():
+            return []
         with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=10)) as database:
             found = database.execute(
-                "SELECT id, state, key, json_extract(parameters, '$.number') FROM jobs"
+                "SELECT id, state, json_extract(parameters, '$.number'),"
+                " json_extract(reason, '$.code') FROM jobs"
             ).fetchall()
-        return [(str(i), str(s), k, int(n)) for i, s, k, n in found]
+        return [(str(i), str(s), int(n), str(code)) for i, s, n, code in found]
 
     def reasons(self) -> collections.Counter[str]:
         """Return the codes of the reasons why jobs did not succeed."""
-        with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=10)) as database:
-            found = database.execute(
-                "SELECT json_extract(reason, '$.code') FROM jobs WHERE state != 'SUCCEEDED'"
-            ).fetchall()
-        return collections.Counter(str(code) for (code,) in found)
+        return collections.Counter(code for _, _, _, code in self.rows() if code != "None")
 
     def written(self) -> collections.Counter[int]:
         """Return how often each number was written."""
@@ -222,7 +221,7 @@ class Harness:
 
     def _count(self, seconds: float) -> Tally:
         rows, written = self.rows(), self.written()
-        jobs_of = collections.Counter(number for _, _, _, number in rows)
+        jobs_of = collections.Counter(number for _, _, number, _ in rows)
         ids = {job_id for job_id, *_ in rows}
         return Tally(
             submitted=len(self.acked),
@@ -235,7 +234,7 @@ class Harness:
             without_a_job=sum(job_id not in ids for job_id in self.acked.values()),
             with_more_jobs=sum(n > 1 for n in jobs_of.values()),
             unwritten_success=sum(
-                state == "SUCCEEDED" and not written[number] for _, state, _, number in rows
+                state == "SUCCEEDED" and not written[number] for _, state, number, _ in rows
             ),
             not_succeeded=sum(state != "SUCCEEDED" for _, state, _, _ in rows),
             attempts_left=len(attempts_in(self.home)),

@@ -80,10 +80,12 @@ def slow_create(seconds: float) -> Callable[..., Awaitable[None]]:
 class RandomRef(RunRef):
     """A reference whose name says nothing about the job."""
 
+    token: str = attrs.field(factory=lambda: uuid.uuid4().hex)
+
     @property
     def name(self) -> str:
         """Another name for every create."""
-        return f"ls-{uuid.uuid4().hex}-{self.attempt}"
+        return f"ls-{self.token}-{self.attempt}"
 
 
 async def random_create(

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from longshore.deadlines import Limits
 from longshore.eventlog import EventLog
@@ -15,6 +16,9 @@ from longshore.stores.abc import Store
 from longshore.stores.memory import MemoryStore
 from longshore.stores.sqlite import SQLiteStore, open_sqlite
 from longshore.testing.fakes import FakeClock
+
+#: ``pytest --hypothesis-profile nightly``: as much as a night allows
+settings.register_profile("nightly", max_examples=5000, deadline=None)
 
 
 @pytest.fixture

@@ -139,14 +139,14 @@ def test_without_results_success_is_a_failure_and_a_failure_keeps_its_reason() -
         (OK, "cancel", S.SUCCEEDED, None),  # it had ended before
         (Outcome(kind=OutcomeKind.EXITED, exit_code=1), "cancel", S.FAILED, "nonzero-exit"),
         (Outcome(kind=OutcomeKind.EXITED, exit_code=137, reason="oom"), None, S.FAILED, "oom"),
-        (Outcome(kind=OutcomeKind.STOPPED, exit_code=0, why="cancel"), "cancel", S.CANCELED, "canceled"),
-        (Outcome(kind=OutcomeKind.STOPPED, exit_code=143, why="walltime"), None, S.FAILED, "walltime"),
+        (Outcome(kind=OutcomeKind.STOPPED, why="cancel"), "cancel", S.CANCELED, "canceled"),
+        (Outcome(kind=OutcomeKind.STOPPED, why="walltime"), None, S.FAILED, "walltime"),
         (Outcome(kind=OutcomeKind.LOST), None, S.FAILED, "lost"),
         (Outcome(kind=OutcomeKind.LOST), "cancel", S.CANCELED, "canceled"),
         (Outcome(kind=OutcomeKind.LOST), "walltime", S.FAILED, "walltime"),
         (None, None, S.FAILED, "lost"),
     ],
-)  # fmt: skip
+)
 def test_the_final_state_is_the_outcomes(
     outcome: Outcome | None, stop: str | None, target: JobState, code: str | None
 ) -> None:

@@ -48,11 +48,13 @@ def _make_converter() -> cattrs.Converter:
 
 
 converter = _make_converter()
+#: made once: ``json.dumps`` makes a new encoder for every call that is not the default's
+_encode = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def to_json(value: Any) -> str:
     """Return ``value``, a model or a tree of models, as compact JSON."""
-    return json.dumps(converter.unstructure(value), separators=(",", ":"), ensure_ascii=False)
+    return _encode(converter.unstructure(value))
 
 
 def from_json(kind: type[T], text: str | bytes) -> T:
@@ -64,4 +66,6 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     try:
         return converter.structure(json.loads(text), kind)
     except (cattrs.BaseValidationError, TypeError, KeyError, AttributeError) as exc:
-        raise ValueError(f"not a {kind.__name__}: {'; '.join(cattrs.transform_error(exc))}") from exc
+        raise ValueError(
+            f"not a {kind.__name__}: {'; '.join(cattrs.transform_error(exc))}"
+        ) from exc

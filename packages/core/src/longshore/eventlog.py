@@ -5,7 +5,7 @@ published is a hint only: a gap, a lag, or another process's event is read from 
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -58,7 +58,7 @@ class EventLog:
             sender.close()
             receiver.close()
 
-    async def follow(self, job_id: str, *, after: int = 0) -> AsyncIterator[JobEvent]:
+    async def follow(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
         """Yield the job's events with a seq above ``after``, as they come, to its final state.
 
         Of a job that was final before, or that is unknown, it yields what there is and ends.
@@ -91,9 +91,10 @@ class EventLog:
     ) -> AsyncIterator[JobEvent]:
         """Yield what is published after ``after`` without a gap, until nothing comes."""
         while True:
-            with anyio.move_on_after(self._poll) as quiet:
+            event: JobEvent | None = None
+            with anyio.move_on_after(self._poll):
                 event = await published.receive()
-            if quiet.cancelled_caught:
+            if event is None:
                 return
             if event.seq <= after:
                 continue

@@ -86,9 +86,7 @@ async def test_a_bubblewrap_that_is_installed_and_does_not_work_is_not_used(
     broken = tmp_path / "bwrap"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
-    monkeypatch.setattr(
-        "longshore.backends.local.isolation.base_view", lambda _: (str(broken),)
-    )
+    monkeypatch.setattr("longshore.backends.local.isolation.base_view", lambda _: (str(broken),))
     lab.default = I.AUTO
     async with lab.open() as backend:
         with pytest.raises(IsolationUnavailable):

@@ -317,6 +317,43 @@ async def test_removal_copes_with_whatever_a_worker_made(lab: Any, tmp_path: Pat
     assert (tmp_path / "precious").read_text() == "stays"
 
 
+async def test_a_directory_that_is_used_again_holds_nothing_of_the_job_before(both: Any) -> None:
+    async with both.open() as backend:
+        for number in range(3):
+            ref = await both.submit(backend, f"echo secret {number}; ls -A $HOME; exit {number}")
+            inode = both.path(ref).stat().st_ino
+            assert (await both.over(backend, ref)).outcome.exit_code == number
+            assert await both.log(backend, ref) == f"secret {number}\n".encode()
+            await backend.remove(ref)
+            assert (await backend.snapshot()).observations == ()
+        spares = [
+            spare for spare in (both.state / "spares").iterdir() if spare.stat().st_ino == inode
+        ]
+        assert [file.stat().st_size for file in spares[0].iterdir() if file.is_file()] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "touch $HOME/x",
+        "chmod 777 $HOME",
+        "ln ../log ../../kept",
+        "rm ../log; ln -s /etc/passwd ../log",
+        "touch ../x",
+    ],
+)
+async def test_a_directory_that_a_worker_has_a_hold_of_is_not_used_again(
+    lab: Any, spoil: str
+) -> None:
+    async with lab.open() as backend:
+        ref = await lab.submit(backend, spoil)
+        await lab.over(backend, ref)
+        await backend.remove(ref)
+        assert not lab.path(ref).exists()
+        assert list((lab.state / "spares").iterdir()) == []
+    assert Path("/etc/passwd").stat().st_size > 0
+
+
 async def test_a_name_that_is_no_attempts_is_refused(lab: Any) -> None:
     async with lab.open() as backend:
         with pytest.raises(ValueError, match="no name of an attempt"):

@@ -62,9 +62,7 @@ def test_no_log_confuses_the_reader(text: bytes) -> None:
 
 
 def test_an_input_and_an_output_may_have_one_name() -> None:
-    spec = JobSpec(
-        workflow="w", command=(), inputs=(Input(name="a"),), outputs=(Output(name="a"),)
-    )
+    spec = JobSpec(workflow="w", command=(), inputs=(Input(name="a"),), outputs=(Output(name="a"),))
     for inside in (False, True):
         layout = lay_out(spec, "/state/x", inside=inside, python="python3")
         assert layout.inputs["a"] != layout.outputs["a"]
@@ -78,6 +76,7 @@ def test_in_a_sandbox_outputs_of_one_directory_share_it_and_inputs_cannot_be_wri
         inputs=(Input(name="i", path="/in/i"),),
         outputs=(Output(name="a", path="/out/a"), Output(name="b", path="/out/b")),
         directory=Path("/srv/w"),
+        parameters_json='{"a": 1}',
     )
     layout = lay_out(spec, "/state/x", inside=True, python="python3")
     targets = {bind.target: bind.writable for bind in layout.binds}

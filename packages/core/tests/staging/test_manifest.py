@@ -1,7 +1,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
 from longshore.errors import DataRefused, TooLarge
 from longshore.models import Outcome, OutcomeKind
@@ -40,11 +40,13 @@ manifests = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(manifests)
 def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
     assert decode_manifest(encode_manifest(manifest)) == manifest
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_bytes_that_are_no_manifest_are_refused(data: bytes) -> None:
     with pytest.raises(DataRefused):

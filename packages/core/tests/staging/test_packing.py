@@ -3,7 +3,7 @@ import os
 import socket
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,11 @@ from longshore.staging.packing import pack
 
 
 def packed(directory: Path) -> bytes:
-    return b"".join(pack(open_directory(str(directory))))
+    descriptor = open_directory(str(directory))
+    try:
+        return b"".join(pack(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 def content(directory: Path) -> dict[str, bytes | None]:
@@ -50,7 +54,7 @@ def grow(directory: Path, tree: dict[str, object]) -> None:
             (directory / name).write_bytes(inner)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None)
 @given(trees)
 def test_what_is_packed_unpacks_to_the_same(tree: dict[str, object]) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -142,19 +146,28 @@ def test_a_name_that_is_not_utf_8_is_refused(out: Path) -> None:
         packed(out)
 
 
-def test_a_file_that_shrinks_while_it_is_packed_is_refused(out: Path) -> None:
+@pytest.fixture
+def descriptor(out: Path) -> Iterator[int]:
+    opened = open_directory(str(out))
+    yield opened
+    os.close(opened)
+
+
+def test_a_file_that_shrinks_while_it_is_packed_is_refused(out: Path, descriptor: int) -> None:
     (out / "a").write_bytes(os.urandom(5_000_000))
-    blocks = pack(open_directory(str(out)))
+    blocks = pack(descriptor)
     next(blocks)
     os.truncate(out / "a", 10)
     with pytest.raises(DataRefused, match="changed"):
         list(blocks)
 
 
-def test_a_stream_that_is_left_early_holds_nothing_open(out: Path) -> None:
+def test_a_stream_that_is_left_early_holds_nothing_open(out: Path, descriptor: int) -> None:
+    (out / "sub" / "file").write_bytes(os.urandom(5_000_000))
     before = sum(1 for _ in Path("/dev/fd").iterdir())
-    (out / "a").write_bytes(os.urandom(5_000_000))
-    blocks = pack(open_directory(str(out)))
-    next(blocks)
+    blocks = pack(descriptor)
+    for _ in range(2):
+        next(blocks)
+    assert sum(1 for _ in Path("/dev/fd").iterdir()) > before
     del blocks
     assert sum(1 for _ in Path("/dev/fd").iterdir()) == before

@@ -209,6 +209,7 @@ class TestNames:
         with pytest.raises(ArchiveRefused, match="empty name"):
             unpacked(tar([("file", "", b"")]))
 
+    @settings(deadline=None)
     @given(st.text(max_size=40) | st.binary(max_size=40))
     def test_whatever_the_name_it_is_refused_or_stays_below(self, name: str | bytes) -> None:
         raw = name.encode("utf-8", "surrogatepass") if isinstance(name, str) else name
@@ -453,7 +454,7 @@ if {kind!r} == "zip":
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         with archive.open("zeros", "w", force_zip64=True) as member:
             for _ in range(300): member.write(bytes(MIB))
-        for n in range(20000): archive.writestr(f"{{n:0100}}/x", b"")
+        for n in range(5000): archive.writestr(f"{{n:0100}}/x", b"")
 else:
     with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         info = tarfile.TarInfo("zeros"); info.size = 300 * MIB
@@ -514,7 +515,7 @@ class TestDamage:
         with pytest.raises(ArchiveRefused, match="checksum"):
             unpacked(archive.replace(b"original", b"tampered"))
 
-    @settings(max_examples=300)
+    @settings(max_examples=300, deadline=None)
     @given(st.data())
     def test_any_damaged_archive_is_refused_or_unpacked_below(self, data: st.DataObject) -> None:
         whole = bytearray(data.draw(st.sampled_from(SAMPLES)))
@@ -528,7 +529,7 @@ class TestDamage:
             assert outside(into) == []
             assert not any(path.is_symlink() for path in into.rglob("*"))
 
-    @settings(max_examples=200)
+    @settings(max_examples=200, deadline=None)
     @given(
         st.lists(
             st.tuples(

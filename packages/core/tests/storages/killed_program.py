@@ -17,7 +17,7 @@ from typing import Any
 import anyio
 import attrs
 
-from longshore.staging import FileTransport, transport
+from longshore.staging import FileTransport
 from longshore.storages.local import LocalStorage
 from longshore.transfer import Audience, SignedUpload, UploadReceipt, UploadTicket
 
@@ -95,11 +95,8 @@ def copying_rename(source: Path, target: Path) -> None:
 
 
 def main(what: str, root: Path, *, control: bool) -> None:
-    if control:  # what protects is taken away: names are given to unfinished files
-        if what == "send":
-            transport.OPEN = transport.WHOLE
-        else:
-            Path.rename = copying_rename  # type: ignore[method-assign, assignment]  # the control
+    if control:  # what protects is taken away: the name is given before the bytes are there
+        Path.rename = copying_rename  # type: ignore[method-assign, assignment]  # the control
     for steps in range(1000):
         storage = LocalStorage(root / str(steps))
         ticket, signed = anyio.run(prepared, storage, what)
@@ -108,8 +105,11 @@ def main(what: str, root: Path, *, control: bool) -> None:
         if child == 0:
             act(what, storage, ticket, signed, steps)
             os._exit(0)
-        if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0:
+        ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        if ended == 0:
             return
+        if ended != -signal.SIGKILL:
+            sys.exit(f"the process at step {steps} failed by itself")
 
 
 if __name__ == "__main__":

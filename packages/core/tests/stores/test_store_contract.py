@@ -17,6 +17,6 @@ class TestMemoryStore(StoreContract):
 
 class TestSQLiteStore(StoreContract):
     @pytest.fixture
-    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:  # type: ignore[override]  # a fixture may be a generator
+    async def store(self, tmp_path: Path) -> AsyncIterator[Store]:
         async with open_sqlite(tmp_path / "state.db") as store:
             yield store

@@ -195,22 +195,19 @@ def stage_out(
 def _send_output(
     output: Output, place: Path, root: Path, upload: SignedUpload, transport: Transport
 ) -> ManifestEntry:
-    parent = open_parent(place, root)
-    try:
+    with contextlib.ExitStack() as opened:
+        parent = open_parent(place, root)
+        opened.callback(os.close, parent)
         if output.kind is OutputKind.ARCHIVE:
-            source = _packed(place.name, parent)
+            from longshore.staging.packing import pack  # noqa: PLC0415 - most jobs have no archive
+
+            directory = open_directory(place.name, parent)
+            opened.callback(os.close, directory)
+            source = chunked(pack(directory))
         else:
             source = cast("BinaryIO", os.fdopen(open_file(place.name, parent), "rb", buffering=0))
-    finally:
-        os.close(parent)
-    with source:
+        opened.enter_context(source)
         return _send(output.name, source, output.max_size, upload, transport)
-
-
-def _packed(name: str, parent: int) -> BinaryIO:
-    from longshore.staging.packing import pack  # noqa: PLC0415 - most jobs have no archive
-
-    return chunked(pack(open_directory(name, parent)))
 
 
 def _send(

@@ -23,7 +23,7 @@ _END = bytes(2 * tarfile.BLOCKSIZE)
 
 
 def pack(directory: int) -> Iterator[bytes]:
-    """Yield the archive of the directory that the descriptor stands for, and close it.
+    """Yield the archive of the directory that the descriptor stands for, which stays open.
 
     Regular files and directories only; a link to a regular file inside is packed as that file.
 
@@ -31,14 +31,11 @@ def pack(directory: int) -> Iterator[bytes]:
         DataRefused: a link that leads elsewhere, a device, a pipe, a socket, a name that is not
             UTF-8, or a file that changes while it is read.
     """
-    try:
-        press = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
-        for block in _members(directory, directory, ""):
-            if pressed := press.compress(block):
-                yield pressed
-        yield press.compress(_END) + press.flush()
-    finally:
-        os.close(directory)
+    press = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP)
+    for block in _members(directory, directory, ""):
+        if pressed := press.compress(block):
+            yield pressed
+    yield press.compress(_END) + press.flush()
 
 
 def _members(root: int, directory: int, prefix: str) -> Iterator[bytes]:

@@ -120,10 +120,12 @@ class MemoryStore(Store):
     async def stopping(self, backend: str, *, limit: int) -> tuple[Job, ...]:
         """Filter, oldest first."""
         found = self._where(
-            lambda job: job.backend == backend
-            and job.stop is not None
-            and job.dispatched
-            and job.state in ACTIVE - {JobState.STAGING_OUT}
+            lambda job: (
+                job.backend == backend
+                and job.stop is not None
+                and job.dispatched
+                and job.state in ACTIVE - {JobState.STAGING_OUT}
+            )
         )
         return tuple(found)[:limit]
 

@@ -19,6 +19,7 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 import attrs
+from cattrs import BaseValidationError
 
 from longshore.background import background
 from longshore.codec import from_json, to_json
@@ -117,9 +118,11 @@ class SQLiteStore(Store):
         self._instance = instance
         self._idle: deque[sqlite3.Connection] = deque()
         self._readers = anyio.CapacityLimiter(_READERS)
+        self._is_closed = False
 
     def close(self) -> None:
         """Close the readers' connections."""
+        self._is_closed = True
         while self._idle:
             self._idle.pop().close()
 
@@ -173,7 +176,9 @@ class SQLiteStore(Store):
             columns.pop("inferred", None)
             columns["seq"] = job.seq
             columns["updated_at"] = rows.encode_time(job.updated_at or job.created_at)
-            done = connection.execute(_update(tuple(columns)), (*columns.values(), job.id, expected))
+            done = connection.execute(
+                _update(tuple(columns)), (*columns.values(), job.id, expected)
+            )
             if not done.rowcount:
                 raise Stale(f"job {job.id} is no longer at seq {expected}")
             for fact in facts:
@@ -231,15 +236,15 @@ class SQLiteStore(Store):
         where, values = "job_id = ?", [job_id, attempt]
         if attempt is not None:
             where += " AND attempt = ?"
-        found = await self._select(
+        return await self._documents(
+            Transfer,
             f"SELECT document FROM transfers WHERE {where} ORDER BY attempt, kind, name",  # noqa: S608
             tuple(value for value in values if value is not None),
         )
-        return tuple(from_json(Transfer, document) for (document,) in found)
 
     async def job(self, job_id: str) -> Job | None:
-        """Select by primary key."""
-        found = await self._jobs("id = ?", (job_id,))
+        """Select by primary key: here, as the way to a thread and back costs several times that."""
+        found = self._with_reader(lambda connection: _jobs(connection, "id = ?", (job_id,)))
         return found[0] if found else None
 
     async def jobs(self, query: JobQuery) -> tuple[Job, ...]:
@@ -326,28 +331,23 @@ class SQLiteStore(Store):
         """Select a version, or the offered one."""
         which = "offered = 1" if version is None else "version = ?"
         values = (workflow_id,) if version is None else (workflow_id, version)
-        found = await self._select(
-            f"SELECT document FROM workflows WHERE id = ? AND {which}",  # noqa: S608
-            values,
-        )
-        return from_json(Workflow, found[0][0]) if found else None
+        sql = f"SELECT document FROM workflows WHERE id = ? AND {which}"  # noqa: S608
+        found = await self._documents(Workflow, sql, values)
+        return found[0] if found else None
 
     async def workflows(self, *, origin: str | None = None) -> tuple[Workflow, ...]:
         """Select what is offered."""
-        found = await self._select(
+        return await self._documents(
+            Workflow,
             "SELECT document FROM workflows WHERE offered = 1 AND origin = coalesce(?, origin) "
             "ORDER BY id",
             (origin,),
         )
-        return tuple(from_json(Workflow, document) for (document,) in found)
 
     # the two ways to the file
 
     async def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
-        sql = f"SELECT {_JOB} FROM jobs WHERE {where}"  # noqa: S608
-        return await self._read(
-            lambda connection: [rows.decode_job(row) for row in connection.execute(sql, values)]
-        )
+        return await self._read(lambda connection: _jobs(connection, where, values))
 
     async def _events(self, where: str, values: tuple[Any, ...], limit: int) -> list[JobEvent]:
         sql = f"SELECT {_EVENT} FROM events WHERE {where} LIMIT ?"  # noqa: S608
@@ -357,6 +357,13 @@ class SQLiteStore(Store):
             ]
         )
 
+    async def _documents(self, kind: type[T], sql: str, values: tuple[Any, ...]) -> tuple[T, ...]:
+        return await self._read(
+            lambda connection: tuple(
+                [from_json(kind, document) for (document,) in connection.execute(sql, values)]
+            )
+        )
+
     async def _select(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return await self._read(lambda connection: connection.execute(sql, values).fetchall())
 
@@ -364,14 +371,21 @@ class SQLiteStore(Store):
         return await anyio.to_thread.run_sync(self._with_reader, query, limiter=self._readers)
 
     def _with_reader(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        if self._is_closed:
+            raise StoreUnavailable("the store is closed")
         try:
             connection = self._idle.pop() if self._idle else _connect(self._path)
             try:
                 return query(connection)
             finally:
                 self._idle.append(connection)
-        except sqlite3.Error as exc:
+        except (sqlite3.Error, ValueError, TypeError, BaseValidationError) as exc:
             raise StoreUnavailable(f"the state in {self._path} cannot be read: {exc}") from exc
+
+
+def _jobs(connection: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Job]:
+    sql = f"SELECT {_JOB} FROM jobs WHERE {where}"  # noqa: S608
+    return [rows.decode_job(row) for row in connection.execute(sql, values)]
 
 
 @lru_cache(1024)

@@ -40,7 +40,7 @@ _STOP = StopRequest(by="acme", why="cancel", at=_T0)
 _WITH_WORKER = (JobState.QUEUED, JobState.STAGING_IN, JobState.RUNNING)
 
 
-def make_job(number: int = 0, **fields: object) -> Job:
+def make_job(number: int = 0, /, **fields: object) -> Job:
     """Return a job that was created ``number`` seconds after the first; its id sorts so, too."""
     at = _T0 + number * _SECOND
     job = Job(

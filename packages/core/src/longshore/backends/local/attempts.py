@@ -17,7 +17,7 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -103,14 +103,19 @@ class Stop:
     discard: bool = False
 
 
-def create(path: str, order: Order) -> None:
+def create(path: str, order: Order, take_spare: Callable[[str], bool]) -> None:
     """Make the directory of an attempt; one that is there and whole stays as it is.
+
+    ``take_spare`` may put an emptied directory in its place.
 
     Raises:
         OSError: nothing that could be started was made.
     """
     line = to_json(order).encode() + b"\n"
-    with contextlib.suppress(FileExistsError):
+    if not os.path.lexists(path):
+        if take_spare(path):
+            write_over(f"{path}/{FILE}", line)
+            return
         os.mkdir(path, 0o700)
     try:
         write_new(f"{path}/{FILE}", line)
@@ -239,11 +244,21 @@ def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
     """
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FILE, mode)
     try:
-        while content:
-            content = content[os.write(fd, content) :]
+        _write(fd, content)
     except BaseException:
         os.unlink(path)
         raise
+
+
+def write_over(path: str, content: bytes) -> None:
+    """Write into a file of ours that is empty."""
+    _write(os.open(path, os.O_WRONLY | _FILE), content)
+
+
+def _write(fd: int, content: bytes) -> None:
+    try:
+        while content:
+            content = content[os.write(fd, content) :]
     finally:
         os.close(fd)
 
@@ -255,6 +270,21 @@ def replace(path: str, content: bytes) -> None:
         os.unlink(draft)
     write_new(draft, content)
     os.rename(draft, path)
+
+
+def remove_plain(path: str) -> bool:
+    """Remove a directory of files and empty directories; say whether it was one."""
+    try:
+        for name in os.listdir(path):
+            entry = f"{path}/{name}"
+            try:
+                os.unlink(entry)
+            except (IsADirectoryError, PermissionError):
+                os.rmdir(entry)
+        os.rmdir(path)
+    except OSError:
+        return not os.path.lexists(path)
+    return True
 
 
 def remove(path: str) -> None:

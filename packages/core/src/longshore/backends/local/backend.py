@@ -21,6 +21,7 @@ from longshore.backends.local.hints import FILE as HINTS
 from longshore.backends.local.isolation import Probes, choose, make_order
 from longshore.backends.local.keeping import Keeping
 from longshore.backends.local.settings import BackendContext, Isolation, LocalSettings
+from longshore.backends.local.spares import Spares
 from longshore.backends.local.tending import end_unclaimed
 from longshore.codec import from_json, to_json
 from longshore.errors import AttemptGone, BackendUnavailable
@@ -33,8 +34,6 @@ _CHUNK = 64 * 1024
 _POLL = 0.01
 #: seconds for a worker to die, and then for a runner
 _PATIENCE = 5.0
-#: entries of the directory of an attempt without inputs and outputs
-_FEW = 8
 
 
 class LocalBackend(WorkflowBackend):
@@ -65,6 +64,7 @@ class LocalBackend(WorkflowBackend):
         with _unavailable("open the state directory"):
             os.makedirs(self._root, 0o700, exist_ok=True)
             await anyio.to_thread.run_sync(attempts.sweep, self._root)
+            self._spares = Spares(f"{self._state}/spares", most=2 * self.slots)
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(self._state / HINTS, 0o600)
             # also for writing: it must not end when the last runner closes it
@@ -118,7 +118,7 @@ class LocalBackend(WorkflowBackend):
             engine = choose(spec, self._settings.isolation, self._probes.works)
             order = make_order(ref, spec, plan, root=path, engine=engine, settings=self._settings)
             with _unavailable("accept the attempt"):
-                attempts.create(path, order)
+                attempts.create(path, order, self._spares.take)
         await self._keeping.order(ref.name)
 
     async def renew(self, ref: RunRef, plan: TransferPlan) -> None:
@@ -211,12 +211,13 @@ class LocalBackend(WorkflowBackend):
     async def remove(self, ref: RunRef) -> None:
         """End the attempt without grace and delete its directory; see ``WorkflowBackend``."""
         path = self._path(ref)
-        if not attempts.is_over(path) and attempts.is_accepted(path):
+        was_over = attempts.is_over(path)
+        if not was_over and attempts.is_accepted(path):
             await self._end(path)
         with _unavailable("remove the attempt"):
-            if _is_small(path):  # a hop to a thread costs more
-                attempts.remove(path)
-            else:
+            if not (was_over and self._spares.keep(path)) and not attempts.remove_plain(
+                path
+            ):  # most are; a hop to a thread costs more
                 await anyio.to_thread.run_sync(attempts.remove, path)
 
     async def _end(self, path: str) -> None:
@@ -260,12 +261,6 @@ def _read_at(path: str, start: int, size: int) -> bytes:
         return os.pread(fd, size, start)
     finally:
         os.close(fd)
-
-
-def _is_small(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        return len(os.listdir(path)) <= _FEW and not os.listdir(f"{path}/tmp")  # noqa: S108 - not the system's
-    return False
 
 
 @contextlib.contextmanager

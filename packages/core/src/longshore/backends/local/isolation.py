@@ -123,7 +123,7 @@ def make_order(
         log_cap=spec.log_cap,
         outage=settings.outage,
         directories=layout.directories,
-        files=_files(spec, layout, inside=inside),
+        files={layout.parameters: spec.parameters_json} if layout.parameters else {},
         inputs=spec.inputs,
         outputs=spec.outputs,
         input_places=layout.inputs,
@@ -131,12 +131,6 @@ def make_order(
         enforced=_CLOSED if inside else _OPEN,
         plan=plan,
     )
-
-
-def _files(spec: JobSpec, layout: Layout, *, inside: bool) -> Mapping[str, str]:
-    # one file less for the many jobs that have no parameters
-    wanted = inside or spec.parameters_json != "{}" or "{parameters_file}" in "".join(spec.command)
-    return {layout.parameters: spec.parameters_json} if wanted else {}
 
 
 def _on_host(element: str, spec: JobSpec) -> str:

@@ -35,7 +35,6 @@ class Keeper:
         self._busy, self._grow = os.pipe()
         self._wakeups.watch(self._busy)
         self._runners: set[int] = set()
-        self._orphans: dict[int, str] = {}
         self._unclaimed: dict[int, int] = {}
 
     def run(self) -> None:
@@ -95,22 +94,19 @@ class Keeper:
                     died.append(pid)
             else:
                 self._unclaimed[pid] = status
+        self._write_exits()  # before anybody looks
         for pid in died:
             self._replace(pid)
-        self._write_exits()
         return left or bool(died)
 
     def _replace(self, runner: int) -> None:
-        """Have the attempt of a dead runner continued, and its worker's end written down."""
+        """Have the attempt of a dead runner continued."""
         root = f"{self._state}/attempts"
         continued = False
         for name in os.listdir(root):
             record = attempts.read_record(f"{root}/{name}")
             if record is None or record.is_over or record.care.runner.pid != runner:
                 continue
-            if record.care.worker is not None:
-                self._orphans[record.care.worker.pid] = f"{root}/{name}"
-                self._write_exits()  # before anybody looks
             self._fork(name)
             continued = True
         if not continued:
@@ -119,12 +115,26 @@ class Keeper:
             os.write(self._alive, b".")  # orders that it had taken may be lost
 
     def _write_exits(self) -> None:
+        """Write down how workers ended that lost their runner.
+
+        Whoever has care of them now may be of another keeper: they are no children of its own.
+        """
         for pid, status in self._unclaimed.items():
-            if path := self._orphans.pop(pid, None):
+            if path := self._attempt_of(pid):
                 code = os.waitstatus_to_exitcode(status)
                 with contextlib.suppress(OSError):
                     attempts.write_exit(path, code if code >= 0 else 128 - code)
         self._unclaimed.clear()
+
+    def _attempt_of(self, worker: int) -> str | None:
+        root = f"{self._state}/attempts"
+        for name in os.listdir(root):
+            record = attempts.read_record(f"{root}/{name}")
+            if record is None or record.is_over or record.care.worker is None:
+                continue
+            if record.care.worker.pid == worker:
+                return f"{root}/{name}"
+        return None
 
 
 def main(arguments: str) -> None:

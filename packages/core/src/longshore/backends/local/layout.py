@@ -11,6 +11,7 @@ from longshore.models.workflow import Input, Output
 
 WORKFLOW = "/workflow"
 _PARAMETERS = "parameters.json"
+_PLACEHOLDER = "{parameters_file}"
 
 
 @attrs.frozen
@@ -27,7 +28,8 @@ class Layout:
     """Where things are.
 
     ``inputs`` and ``outputs`` are the places for staging, by name; ``seen`` is what the worker is
-    told, by placeholder. ``directories`` are made before staging, in this order.
+    told, by placeholder. ``directories`` are made before staging, in this order. ``parameters``
+    is the file to write them to, "" where none is needed.
     """
 
     inputs: Mapping[str, str]
@@ -59,8 +61,12 @@ def lay_out(spec: JobSpec, root: str, *, inside: bool, python: str) -> Layout:
     scratch, parameters = f"{root}/tmp", f"{root}/{_PARAMETERS}"  # noqa: S108 - not the system's
     if spec.directory is not None:
         builder.binds.append(Bind(str(spec.directory), WORKFLOW))
-    builder.binds += [Bind(scratch, "/tmp", writable=True), Bind(parameters, f"/job/{_PARAMETERS}")]  # noqa: S108 - the sandbox's own
-    builder.seen["parameters_file"] = f"/job/{_PARAMETERS}" if inside else parameters
+    builder.binds.append(Bind(scratch, "/tmp", writable=True))  # noqa: S108 - the sandbox's own
+    if spec.parameters_json == "{}" and _PLACEHOLDER not in "".join(spec.command):
+        parameters = ""  # one file less for the many jobs that have none
+    else:
+        builder.binds.append(Bind(parameters, f"/job/{_PARAMETERS}"))
+        builder.seen["parameters_file"] = f"/job/{_PARAMETERS}" if inside else parameters
     builder.seen["python"] = python
     return Layout(
         inputs=builder.places["inputs"],

@@ -122,7 +122,7 @@ class Runner:
         started = start(attempt.path, order, cage if "memory" in held else None)
         if isinstance(started, Worker):
             attempt.note_worker(started.process)
-            started = started.wait(self._wakeups, attempt.follow)
+            started = started.wait(self._wakeups, attempt.follow, attempt.tell)
         self._finish(attempt, _outcome(started))
 
     def _continue(self, attempt: Tended) -> None:
@@ -131,7 +131,7 @@ class Runner:
         if outcome is None:
             worker = adopt(attempt.path, attempt.order, attempt.care, attempt.seen.started_at)
             if worker is not None:
-                outcome = _outcome(worker.wait(self._wakeups, attempt.follow))
+                outcome = _outcome(worker.wait(self._wakeups, attempt.follow, attempt.tell))
             else:
                 code = attempts.read_exit(attempt.path)
                 outcome = _outcome(Ended(code))
@@ -171,6 +171,7 @@ class Runner:
                 problem = str(exc)
             if not problem or time.monotonic() > until or attempt.is_discarded():
                 return problem
+            attempt.tell()
             self._wakeups.wait(delay)
             delay = min(delay * 2, _RETRY_MAX)
 

@@ -72,10 +72,10 @@ class Tended:
         self._write()
 
     def note_worker(self, worker: processes.Process) -> None:
-        """Record and report that the worker runs."""
+        """Record that the worker runs; it is reported by ``tell`` when it does for a while."""
         self.seen = attrs.evolve(self.seen, phase=Phase.RUNNING)
         self.care = attrs.evolve(self.care, worker=worker)
-        self._write(hint=True)
+        self._write()
 
     def note_outcome(self, outcome: Outcome) -> None:
         """Record the worker's end, durably, before anything else is done about it."""
@@ -83,7 +83,7 @@ class Tended:
             self.seen = attrs.evolve(
                 self.seen, phase=Phase.STAGING_OUT, outcome=outcome, ended_at=datetime.now(UTC)
             )
-        self._write(hint=True)
+        self._write(hint=bool(self.order.outputs))  # else it is over in a moment
         (os.fdatasync if processes.LINUX else os.fsync)(self._lock)
 
     def follow(self, progress: Progress) -> None:
@@ -92,7 +92,11 @@ class Tended:
         if os.fstat(self._lock).st_size < _STATUS_SIZE:
             self._write(hint=True)
         else:
-            self._hint(to_json(self.seen))
+            self.tell()
+
+    def tell(self) -> None:
+        """Report what is known."""
+        self._hint(to_json(self.seen))
 
     def is_discarded(self) -> bool:
         """Say whether nobody wants results any more."""

@@ -25,6 +25,8 @@ from longshore.models.job import Progress
 STATUS_FD = 3
 #: seconds between looks at a worker's log and deadlines
 _TICK = 0.5
+#: what ends within it is reported by its end alone
+_MOMENT = 0.02
 _TERM_AGAIN = 0.05
 _CLEAN_LIMIT = 10.0
 _EXIT_FILE_LIMIT = 2.0
@@ -162,16 +164,25 @@ class Worker:
         self._term_again = False
         self._looked = 0
 
-    def wait(self, wakeups: Wakeups, follow: Callable[[Progress], None]) -> Ended:
-        """Wait for the worker's end, stopping it where it must; nothing of it runs afterwards."""
+    def wait(
+        self, wakeups: Wakeups, follow: Callable[[Progress], None], tell: Callable[[], None]
+    ) -> Ended:
+        """Wait for the worker's end, stopping it where it must; nothing of it runs afterwards.
+
+        ``tell`` is called when it is a job that takes its time, ``follow`` with its progress.
+        """
         watched = -1 if self._is_child else _open_pidfd(self.process.pid)
         if watched >= 0:
             wakeups.watch(watched)
         try:
+            rounds = 0
             while not self._has_ended():
+                if rounds == 1:
+                    tell()
                 self._stop_where_needed()
-                wakeups.wait(self._seconds())
+                wakeups.wait(self._seconds() if rounds else _MOMENT)
                 self._look_at_log(follow)
+                rounds += 1
         finally:
             if watched >= 0:
                 wakeups.forget(watched)
