@@ -8,7 +8,7 @@ the other, so that a busy machine is busy for all of them; the medians are compa
 """
 
 import argparse
-import asyncio
+import asyncio  # noqa: TID251 - one of the peers
 import json
 import os
 import shutil
@@ -116,9 +116,7 @@ class Ours:
             settings=LocalSettings(),
         )
         for place in order.directories:
-            Path(place).mkdir()
-        for file, text in order.files.items():
-            Path(file).write_text(text)
+            os.mkdir(place)  # noqa: PTH102 - in an asynchronous function
         report = order.argv.index("--json-status-fd")  # a peer has no use for it
         return order.argv[:report] + order.argv[report + 2 :]
 

@@ -12,10 +12,12 @@ import attrs
 import pytest
 
 from longshore.backends.local import Isolation, LocalSettings, open_local
-from longshore.backends.local.attempts import Record, read_record
+from longshore.backends.local.attempts import Record, mark, read_record
 from longshore.backends.local.backend import LocalBackend
 from longshore.backends.local.isolation import works
+from longshore.backends.local.processes import marked
 from longshore.clock import Clock, SystemClock
+from longshore.ids import new_id
 from longshore.models import Input, JobSpec, Observation, Output, Phase, RunRef
 from longshore.staging import Manifest, decode_manifest
 from longshore.storages.local import LocalStorage
@@ -48,7 +50,6 @@ class Lab:
     storage: LocalStorage
     default: Isolation = Isolation.NONE
     tickets: dict[tuple[str, str], UploadTicket] = attrs.field(factory=dict)
-    count: int = 0
 
     @property
     def state(self) -> Path:
@@ -58,11 +59,21 @@ class Lab:
     async def open(self, **settings: object) -> AsyncIterator[LocalBackend]:
         given = {"isolation": self.default, "slots": 4, **settings}
         async with open_local(LocalSettings(**given), Context(state=self.state)) as backend:  # type: ignore[arg-type]  # checked at run time
+            await backend.snapshot()  # as a supervisor does first
+            yield backend
+
+    @asynccontextmanager
+    async def reader(self) -> AsyncIterator[LocalBackend]:
+        """Open the backend as a program that does not supervise."""
+        async with open_local(LocalSettings(), Context(state=self.state)) as backend:
             yield backend
 
     def ref(self) -> RunRef:
-        self.count += 1
-        return RunRef(f"job{self.count}", 1)
+        return RunRef(new_id(datetime.now(UTC)), 1)
+
+    def processes(self, ref: RunRef) -> list[int]:
+        """Return what runs of an attempt, wherever it fled to."""
+        return marked(mark(str(self.path(ref))))
 
     def path(self, ref: RunRef) -> Path:
         return self.state / "attempts" / ref.name

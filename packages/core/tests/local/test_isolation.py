@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import attrs
 import pytest
 
 from longshore.backends.local import Isolation
 from longshore.backends.local.isolation import choose
 from longshore.errors import IsolationUnavailable, WorkflowRefused
-from longshore.models import Dataset, Input, JobSpec, Network, Output, OutcomeKind
+from longshore.models import Dataset, Input, JobSpec, Network, Output
 
 HOST = JobSpec(workflow="w", command=("true",))
 IMAGE = attrs.evolve(HOST, image="registry.example/w@sha256:" + "0" * 64)
@@ -22,7 +23,6 @@ CLOSED = attrs.evolve(HOST, network=Network.CLOSED)
 DATA = attrs.evolve(HOST, datasets=(Dataset(name="d", source="/data"),))
 INPUT_PATH = attrs.evolve(HOST, inputs=(Input(name="i", path="/in/i"),))
 OUTPUT_PATH = attrs.evolve(HOST, outputs=(Output(name="o", path="/out/o"),))
-I = Isolation
 
 
 def everything(_: Isolation) -> bool:
@@ -36,15 +36,15 @@ def nothing(_: Isolation) -> bool:
 @pytest.mark.parametrize(
     ("spec", "setting", "engine"),
     [
-        (HOST, I.AUTO, I.BUBBLEWRAP),
-        (HOST, I.BUBBLEWRAP, I.BUBBLEWRAP),
-        (HOST, I.NONE, I.NONE),
-        (CLOSED, I.AUTO, I.BUBBLEWRAP),
-        (DATA, I.AUTO, I.BUBBLEWRAP),
-        (INPUT_PATH, I.AUTO, I.BUBBLEWRAP),
-        (IMAGE, I.AUTO, I.PODMAN),
-        (IMAGE, I.BUBBLEWRAP, I.PODMAN),
-        (IMAGE, I.DOCKER, I.DOCKER),
+        (HOST, Isolation.AUTO, Isolation.BUBBLEWRAP),
+        (HOST, Isolation.BUBBLEWRAP, Isolation.BUBBLEWRAP),
+        (HOST, Isolation.NONE, Isolation.NONE),
+        (CLOSED, Isolation.AUTO, Isolation.BUBBLEWRAP),
+        (DATA, Isolation.AUTO, Isolation.BUBBLEWRAP),
+        (INPUT_PATH, Isolation.AUTO, Isolation.BUBBLEWRAP),
+        (IMAGE, Isolation.AUTO, Isolation.PODMAN),
+        (IMAGE, Isolation.BUBBLEWRAP, Isolation.PODMAN),
+        (IMAGE, Isolation.DOCKER, Isolation.DOCKER),
     ],
 )
 def test_a_workflow_runs_in_what_works_and_is_allowed(
@@ -56,12 +56,12 @@ def test_a_workflow_runs_in_what_works_and_is_allowed(
 @pytest.mark.parametrize(
     ("spec", "setting"),
     [
-        (CLOSED, I.NONE),
-        (DATA, I.NONE),
-        (INPUT_PATH, I.NONE),
-        (OUTPUT_PATH, I.NONE),
-        (IMAGE, I.NONE),
-        (HOST, I.PODMAN),
+        (CLOSED, Isolation.NONE),
+        (DATA, Isolation.NONE),
+        (INPUT_PATH, Isolation.NONE),
+        (OUTPUT_PATH, Isolation.NONE),
+        (IMAGE, Isolation.NONE),
+        (HOST, Isolation.PODMAN),
     ],
 )
 def test_what_the_setting_cannot_protect_is_refused(spec: JobSpec, setting: Isolation) -> None:
@@ -72,7 +72,7 @@ def test_what_the_setting_cannot_protect_is_refused(spec: JobSpec, setting: Isol
 
 
 @pytest.mark.parametrize("spec", [HOST, IMAGE])
-@pytest.mark.parametrize("setting", [I.AUTO, I.BUBBLEWRAP])
+@pytest.mark.parametrize("setting", [Isolation.AUTO, Isolation.BUBBLEWRAP])
 def test_without_a_working_engine_nothing_runs(spec: JobSpec, setting: Isolation) -> None:
     with pytest.raises(IsolationUnavailable) as caught:
         choose(spec, setting, nothing)
@@ -87,7 +87,7 @@ async def test_a_bubblewrap_that_is_installed_and_does_not_work_is_not_used(
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
     monkeypatch.setattr("longshore.backends.local.isolation.base_view", lambda _: (str(broken),))
-    lab.default = I.AUTO
+    lab.default = Isolation.AUTO
     async with lab.open() as backend:
         with pytest.raises(IsolationUnavailable):
             await lab.submit(backend, "true")
@@ -215,7 +215,7 @@ def image(
 async def test_an_image_runs_in_a_container_without_network(
     lab: Any, image: str, outputs: Callable[..., Any]
 ) -> None:
-    lab.default = I.AUTO
+    lab.default = Isolation.AUTO
     script = "tr a-z A-Z < $LS_INPUT_TEXT > $LS_OUTPUT_R; ls /sys/class/net; exit 3"
     async with lab.open() as backend:
         ref = await lab.submit(
@@ -229,14 +229,12 @@ async def test_an_image_runs_in_a_container_without_network(
 
 @pytest.mark.anyio
 async def test_a_container_is_removed_with_its_attempt(lab: Any, image: str) -> None:
-    lab.default = I.PODMAN
+    lab.default = Isolation.PODMAN
     async with lab.open() as backend:
         ref = await lab.submit(backend, "echo ready; sleep 1000", image=image)
         await lab.started(backend, ref)
         await backend.remove(ref)
-    found = subprocess.run(
-        ["podman", "ps", "--all", "--quiet", "--filter", f"name={ref.name}"],
-        check=True,
-        capture_output=True,
+    found = await anyio.run_process(
+        ["podman", "ps", "--all", "--quiet", "--filter", f"name={ref.name}"]
     )
     assert found.stdout == b""

@@ -1,5 +1,6 @@
 """Limits: by control groups where they can be written, else by what there is."""
 
+import contextlib
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from longshore.backends.local import cgroups
+from longshore.backends.local import cgroups, processes
 from longshore.models import Resources
 
 MIB = 1024**2
@@ -17,11 +18,11 @@ HOG = "exec python3 -c 'x = bytearray(256 * 1024**2); print(len(x))'"
 @pytest.fixture
 def groups() -> None:
     """Control groups that can be written."""
-    cage = cgroups._make("longshore-test/probe", cgroups.ROOT)
+    cage = cgroups._make(f"{cgroups.PARENT}/test/{os.getpid()}", cgroups.ROOT)
     held = set(cage.paths) if cage else set()
     if cage:
         cage.remove()
-        cgroups.sweep("longshore-test")
+        cgroups.sweep()
     if held != {"memory", "cpu", "pids"}:
         pytest.skip("the control groups of this machine cannot be written")
 
@@ -79,3 +80,28 @@ def test_version_2_files_are_written_where_version_2_is_mounted(tmp_path: Path) 
 
 def test_no_groups_are_no_error(tmp_path: Path) -> None:
     assert cgroups.enter("longshore/1", tmp_path / "nothing") is None
+
+
+@pytest.mark.anyio
+async def test_a_worker_that_lasts_is_held_to_its_share_of_the_processors(
+    both: Any, groups: None
+) -> None:
+    if (cgroups.ROOT / "cgroup.controllers").exists():
+        pytest.skip("version 1 has the share of the processors in a tree of its own")
+    script = "echo ready; (while :; do sleep 0.1; done) & while :; do sleep 0.1; done"
+    async with both.open() as backend:
+        ref = await both.submit(backend, script, resources=Resources(cpu=0.5))
+        worker = await both.started(backend, ref)
+
+        def groups_of_all() -> set[str]:
+            found = set()
+            for pid in (worker, *processes.family(worker)):
+                with contextlib.suppress(OSError):
+                    lines = Path(f"/proc/{pid}/cgroup").read_text("ascii").splitlines()
+                    found |= {line.split(":")[2] for line in lines if line.split(":")[1] == "cpu"}
+            return found
+
+        await both.eventually(lambda: len(groups_of_all()) == 1 and groups_of_all() != {"/"})
+        group = cgroups.ROOT / "cpu" / groups_of_all().pop().lstrip("/")
+        assert (group / "cpu.cfs_quota_us").read_text() == "50000\n"
+        await backend.remove(ref)

@@ -10,7 +10,8 @@ import anyio
 import attrs
 import pytest
 
-from longshore.backends.local import attempts, keeper, processes
+from longshore.backends.local import Isolation, LocalSettings, attempts, keeper, processes
+from longshore.backends.local.isolation import make_order
 from longshore.backends.local.processes import Process
 from longshore.codec import to_json
 from longshore.models import OutcomeKind, Phase, RunRef
@@ -131,6 +132,25 @@ async def test_keeper_and_runner_killed_the_worker_lives_and_its_end_is_lost(
     assert await both.stored(ref, "log") == b"ready\nover\n"
 
 
+async def test_the_groups_of_killed_runners_are_removed_by_the_next_keeper(lab: Any) -> None:
+    async with lab.open() as backend:
+        ref = await lab.submit(backend, "true")
+        await lab.over(backend, ref)
+        runner = lab.runner(ref)
+        keeper_pid = lab.parent(runner)
+        os.kill(keeper_pid, signal.SIGSTOP)
+        lab.kill(runner, keeper_pid)
+    async with lab.open() as backend:
+        await lab.run(backend, "true")
+        group = backend._group
+    assert group
+    await lab.eventually(lambda: not _groups(group))
+
+
+def _groups(group: str) -> list[Path]:
+    return [path for path in Path("/sys/fs/cgroup").glob(f"*/{group}/*") if path.is_dir()]
+
+
 async def test_a_lost_worker_leaves_no_descendant(lab: Any) -> None:
     async with lab.open() as backend:
         ref = await lab.submit(backend, "(setsid sleep 1000 &); echo ready; sleep 1000")
@@ -140,13 +160,13 @@ async def test_a_lost_worker_leaves_no_descendant(lab: Any) -> None:
         os.kill(keeper_pid, signal.SIGSTOP)
         lab.kill(runner, keeper_pid, worker)
         assert (await lab.over(backend, ref)).outcome.kind is OutcomeKind.LOST
-    assert processes.marked(f"LS_ATTEMPT={ref.name}") == []
+    assert lab.processes(ref) == []
 
 
 async def cut_off(lab: Any, **changes: Any) -> RunRef:
     """Leave an attempt as if everything had died in the middle of it; return its name."""
     async with lab.open() as backend:
-        ref = await lab.submit(backend, "echo ready; sleep 1000")
+        ref: RunRef = await lab.submit(backend, "echo ready; sleep 1000")
         worker = await lab.started(backend, ref)
         record = lab.record(ref)
         await backend.remove(ref)  # ends the worker
@@ -161,9 +181,6 @@ async def cut_off(lab: Any, **changes: Any) -> RunRef:
 
 
 async def order_of(lab: Any, ref: RunRef, spec: Any) -> bytes:
-    from longshore.backends.local import Isolation, LocalSettings
-    from longshore.backends.local.isolation import make_order
-
     order = make_order(
         ref,
         spec,

@@ -9,7 +9,6 @@ from typing import Any
 import anyio
 import pytest
 
-from longshore.backends.local import processes
 from longshore.models import Input, OutcomeKind, Phase
 
 pytestmark = [pytest.mark.anyio, pytest.mark.kill]
@@ -37,7 +36,7 @@ async def test_a_worker_that_ignores_it_is_killed_after_the_grace(both: Any) -> 
         await backend.stop(ref, grace=SOON)
         seen = await both.over(backend, ref, seconds=10)
     assert (seen.outcome.kind, seen.outcome.exit_code) == (OutcomeKind.STOPPED, 137)
-    assert processes.marked(f"LS_ATTEMPT={ref.name}") == []
+    assert both.processes(ref) == []
 
 
 async def test_an_attempt_that_waits_never_starts(lab: Any) -> None:

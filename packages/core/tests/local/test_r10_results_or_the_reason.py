@@ -1,5 +1,6 @@
 """R10, on this machine: results wait for a storage that is away, and a full disk is said."""
 
+import contextlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator
@@ -27,8 +28,14 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
+def _fill(disk: Path) -> None:
+    with contextlib.suppress(OSError), (disk / "zeros").open("wb", buffering=0) as zeros:
+        while True:
+            zeros.write(bytes(4096))
+
+
 async def put_away(lab: Any) -> Path:
-    away = lab.directory / "away"
+    away: Path = lab.directory / "away"
     (lab.directory / "storage" / "uploads").rename(away)
     return away
 
@@ -99,11 +106,7 @@ async def test_on_a_full_disk_nothing_is_accepted_and_nothing_forgotten(
     async with lab.open() as backend:
         before = await lab.submit(backend, "exit 3")
         await lab.over(backend, before)
-        (full_disk / "zeros").write_bytes(b"")
-        with pytest.raises(OSError, match="No space"), (full_disk / "zeros").open("ab") as zeros:
-            while True:
-                zeros.write(bytes(4096))
-                zeros.flush()
+        _fill(full_disk)
         with pytest.raises(BackendUnavailable, match="No space"):
             await lab.submit(backend, "true")
         snapshot = await backend.snapshot()

@@ -41,7 +41,7 @@ async def test_fifty_megabytes_arrive_once_and_in_order_in_pieces_and_as_a_whole
             await chunks.aclose()
             return len(followed) == LINES * 64
 
-        await both.eventually(has_all, seconds=60)
+        await both.eventually(has_all, seconds=100)
         await both.over(backend, ref)
     wanted = hashlib.sha256(expected(LINES)).digest()
     assert hashlib.sha256(followed).digest() == wanted
@@ -64,7 +64,7 @@ async def test_a_worker_that_never_stops_writing_does_not_fill_the_disk(lab: Any
     async with lab.open() as backend:
         ref = await lab.submit(backend, "exec yes", log_cap=MIB)
         log = lab.path(ref) / "log"
-        seen = []
+        seen: list[int] = []
 
         async def was_cut_twice() -> bool:
             size = log.stat().st_size if log.exists() else 0

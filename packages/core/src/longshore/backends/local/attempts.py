@@ -14,6 +14,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 import stat
@@ -101,6 +102,12 @@ class Stop:
 
     grace: float
     discard: bool = False
+
+
+def mark(path: str) -> str:
+    """Return what marks the processes of an attempt, on this machine: ``NAME=value``."""
+    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
+    return f"{MARK}={os.path.basename(path)}-{digest}"
 
 
 def create(path: str, order: Order, take_spare: Callable[[str], bool]) -> None:

@@ -15,7 +15,7 @@ import anyio
 import anyio.to_thread
 
 from longshore.backends.abc import WorkflowBackend
-from longshore.backends.local import attempts, processes
+from longshore.backends.local import attempts, cgroups, processes
 from longshore.backends.local.attempts import Stop
 from longshore.backends.local.hints import FILE as HINTS
 from longshore.backends.local.isolation import Probes, choose, make_order
@@ -47,8 +47,10 @@ class LocalBackend(WorkflowBackend):
         self._probes = Probes(settings.visible)
         # installations share the machine's groups; a state directory belongs to one of them
         tag = hashlib.sha256(f"{context.instance} {self._state}".encode()).hexdigest()[:12]
-        self._group = f"longshore-{tag}" if settings.cgroups else ""
+        self._group = f"{cgroups.PARENT}/{tag}" if settings.cgroups else ""
         self._exit_stack = contextlib.AsyncExitStack()
+        self._engaging = anyio.Lock()
+        self._is_engaged = False
 
     @property
     def slots(self) -> int:
@@ -60,22 +62,10 @@ class LocalBackend(WorkflowBackend):
         return os.cpu_count() or 1
 
     async def __aenter__(self) -> Self:
-        """Start the keeper and have every attempt taken care of that is not over."""
+        """Open for reading: who only looks at logs starts no process and tidies nothing."""
         with _unavailable("open the state directory"):
             os.makedirs(self._root, 0o700, exist_ok=True)
-            await anyio.to_thread.run_sync(attempts.sweep, self._root)
-            self._spares = Spares(f"{self._state}/spares", most=2 * self.slots)
-            with contextlib.suppress(FileExistsError):
-                os.mkfifo(self._state / HINTS, 0o600)
-            # also for writing: it must not end when the last runner closes it
-            self._hints = os.open(self._state / HINTS, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self._exit_stack.callback(os.close, self._hints)
-        self._keeping = Keeping(
-            self._state, slots=self.slots, group=self._group, on_loss=self._lost
-        )
         self._tasks = await self._exit_stack.enter_async_context(anyio.create_task_group())
-        await self._keeping.open(self._tasks)
-        await self._order_unfinished()
         return self
 
     async def __aexit__(
@@ -86,9 +76,32 @@ class LocalBackend(WorkflowBackend):
     ) -> None:
         """Let go; running jobs stay."""
         self._tasks.cancel_scope.cancel()
-        with anyio.CancelScope(shield=True):
-            await self._keeping.close()
+        if self._is_engaged:
+            with anyio.CancelScope(shield=True):
+                await self._keeping.close()
         await self._exit_stack.__aexit__(None, None, None)
+
+    async def _engage(self) -> None:
+        """Start the keeper, and have every attempt taken care of that is not over; once."""
+        async with self._engaging:
+            if not self._is_engaged:
+                await self._start()
+
+    async def _start(self) -> None:
+        with _unavailable("open the state directory"):
+            await anyio.to_thread.run_sync(attempts.sweep, self._root)
+            self._spares = Spares(f"{self._state}/spares", most=2 * self.slots)
+            with contextlib.suppress(FileExistsError):
+                os.mkfifo(self._state / HINTS, 0o600)
+            # also for writing: it must not end when the last runner closes it
+            self._hints = os.open(self._state / HINTS, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._exit_stack.callback(os.close, self._hints)
+        self._keeping = Keeping(
+            self._state, slots=self.slots, group=self._group, on_loss=self._lost
+        )
+        await self._keeping.open(self._tasks)
+        self._is_engaged = True
+        await self._order_unfinished()
 
     async def probe(self) -> None:
         """Return when a host command could run as the settings want it; see ``SupportsProbe``."""
@@ -111,6 +124,7 @@ class LocalBackend(WorkflowBackend):
             BackendUnavailable: the state directory cannot be written.
         """
         path = self._path(ref)
+        await self._engage()
         if not attempts.is_accepted(path):
             engine = choose(spec, self._settings.isolation, lambda _: True)
             if engine is not Isolation.NONE and not self._probes.knows(engine):
@@ -132,6 +146,7 @@ class LocalBackend(WorkflowBackend):
     async def stop(self, ref: RunRef, *, grace: timedelta) -> None:
         """Write the request down, then wake the runner; see ``WorkflowBackend``."""
         path = self._path(ref)
+        await self._engage()
         if attempts.is_accepted(path):
             await self._request_stop(path, Stop(grace=max(0.0, grace.total_seconds())))
 
@@ -147,6 +162,7 @@ class LocalBackend(WorkflowBackend):
 
     async def observe(self) -> AsyncIterator[Observation]:
         """Yield what runners hint at, of each attempt the latest; see ``WorkflowBackend``."""
+        await self._engage()
         fd = os.dup(self._hints)
         rest = b""
         try:
@@ -173,6 +189,7 @@ class LocalBackend(WorkflowBackend):
 
     async def snapshot(self) -> Snapshot:
         """Read every attempt's status; see ``WorkflowBackend``."""
+        await self._engage()
         as_of = self._clock.now()
         return Snapshot(as_of, await anyio.to_thread.run_sync(self._read_all))
 
@@ -211,6 +228,7 @@ class LocalBackend(WorkflowBackend):
     async def remove(self, ref: RunRef) -> None:
         """End the attempt without grace and delete its directory; see ``WorkflowBackend``."""
         path = self._path(ref)
+        await self._engage()
         was_over = attempts.is_over(path)
         if not was_over and attempts.is_accepted(path):
             await self._end(path)
@@ -242,7 +260,7 @@ class LocalBackend(WorkflowBackend):
         self._tasks.start_soon(self._order_unfinished)
 
     async def _order_unfinished(self) -> None:
-        for seen in (await self.snapshot()).observations:
+        for seen in await anyio.to_thread.run_sync(self._read_all):
             if seen.phase not in {Phase.ENDED, Phase.TAKEN}:
                 await self._keeping.order(RunRef(seen.job_id, seen.attempt).name)
 

@@ -1,12 +1,14 @@
 """Control groups, version 1 or 2, where this process may write them.
 
 A runner lives in a group of its own and sets its limits for each attempt, so that every process
-of a worker is born inside: nothing is moved, and nothing can slip out before it is.
+of a worker is born inside: nothing is moved, and nothing can slip out before it is. Only the share
+of the processors is version 1's own tree, and a worker is moved there when it has run for a
+moment: groups of it make every start and every switch dearer, which short jobs felt most.
 """
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import attrs
@@ -14,6 +16,8 @@ import attrs
 from longshore.models.workflow import Resources
 
 ROOT = Path("/sys/fs/cgroup")
+#: of all groups of ours: ``longshore/<installation>/<runner>``
+PARENT = "longshore"
 _PERIOD = 100_000
 #: what is held by a group, and the kernel's controller for it
 _CONTROLLERS = {"memory": "memory", "cpu": "cpu", "pids": "pids"}
@@ -57,6 +61,17 @@ class Cage:
                 held.add(name)
         return frozenset(held)
 
+    def slow_down(self, worker: int, family: Callable[[int], list[int]]) -> None:
+        """Hold a worker to its share of the processors, with all its descendants."""
+        if self.version == 1 and "cpu" in self.paths:
+            moved: set[int] = set()
+            # what is forked inside stays inside; again for what was forked before its parent moved
+            while new := {worker, *family(worker)} - moved:
+                for pid in new:
+                    with contextlib.suppress(OSError):
+                        (self.paths["cpu"] / "cgroup.procs").write_text(str(pid), "ascii")
+                moved |= new
+
     def oom_kills(self) -> int:
         """Return how many processes the memory limit has killed."""
         if "memory" not in self.paths:
@@ -76,7 +91,9 @@ def enter(group: str, root: Path = ROOT) -> Cage | None:
     if cage is None:
         return None
     try:
-        for path in set(cage.paths.values()):
+        for path in {
+            path for name, path in cage.paths.items() if cage.version > 1 or name != "cpu"
+        }:
             (path / "cgroup.procs").write_text(str(os.getpid()), "ascii")
     except OSError:
         cage.remove()
@@ -91,6 +108,8 @@ def _make(group: str, root: Path) -> Cage | None:
     for name, controller in _CONTROLLERS.items():
         path = root / controller / group
         with contextlib.suppress(OSError):
+            with contextlib.suppress(FileNotFoundError):  # a sweep took the parent away: again
+                path.mkdir(0o755, parents=True, exist_ok=True)
             path.mkdir(0o755, parents=True, exist_ok=True)
             if (path / "cgroup.procs").exists():
                 paths[name] = path
@@ -100,7 +119,7 @@ def _make(group: str, root: Path) -> Cage | None:
 def _make_v2(group: str, root: Path) -> Cage | None:
     path = root / group
     with contextlib.suppress(OSError):
-        for parent in (root, path.parent):
+        for parent in reversed([p for p in path.parents if p.is_relative_to(root)]):
             parent.mkdir(0o755, exist_ok=True)
             for controller in _CONTROLLERS.values():
                 with contextlib.suppress(OSError):  # each alone: one that is missing hides no other
@@ -112,12 +131,14 @@ def _make_v2(group: str, root: Path) -> Cage | None:
     return None
 
 
-def sweep(prefix: str, root: Path = ROOT) -> None:
-    """Remove what earlier keepers left below ``prefix``; groups with members stay."""
+def sweep(root: Path = ROOT) -> None:
+    """Remove what runners left that were killed, of any installation; what has members stays."""
     for base in (root, *(root / controller for controller in _CONTROLLERS.values())):
         with contextlib.suppress(OSError):
-            _remove([path for path in (base / prefix).iterdir() if path.is_dir()])
-            (base / prefix).rmdir()
+            for tag in (base / PARENT).iterdir():
+                if tag.is_dir():
+                    _remove([path for path in tag.iterdir() if path.is_dir()])
+                    _remove([tag])
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> bool:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import attrs
 
-from longshore.backends.local.attempts import MARK, Order
+from longshore.backends.local import attempts
+from longshore.backends.local.attempts import Order
 from longshore.backends.local.layout import WORKFLOW, Layout, lay_out
 from longshore.backends.local.settings import Isolation, LocalSettings
 from longshore.backends.local.worker import STATUS_FD
@@ -98,7 +99,8 @@ def make_order(
     inside = engine is not Isolation.NONE
     layout = lay_out(spec, root, inside=inside, python=_python(engine))
     argv = place(spec.command, layout.seen)
-    environment = {**worker_environment(spec, layout), MARK: ref.name}
+    mark = dict([attempts.mark(root).split("=", 1)])
+    environment = {**worker_environment(spec, layout), **mark}
     inner = 0
     control: dict[str, tuple[str, ...]] = {}
     if engine is Isolation.NONE:
@@ -108,7 +110,7 @@ def make_order(
         inner = _BWRAP_INNER
     else:
         argv, control = _container(engine, ref, spec, layout, argv, environment, settings)
-        environment = {**_engine_environment(), MARK: ref.name}
+        environment = {**_engine_environment(), **mark}
     return Order(
         job_id=ref.job_id,
         attempt=ref.attempt,

@@ -48,7 +48,7 @@ class Keeper:
             if not self._reap():
                 break
         if self._group:
-            cgroups.sweep(self._group)
+            cgroups.sweep()
 
     def _fork(self, name: str | None = None) -> None:
         """Fork a runner; with ``name`` it first continues that attempt."""

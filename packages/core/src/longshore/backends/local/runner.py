@@ -119,7 +119,7 @@ class Runner:
         held = cage.limit(order.resources, order.pids) if cage else frozenset[str]()
         attempt.mark(_enforced(order, held))
         attempt.check_stop()  # after the mark: whoever asked before it sees that we never start
-        started = start(attempt.path, order, cage if "memory" in held else None)
+        started = start(attempt.path, order, cage if held else None)
         if isinstance(started, Worker):
             attempt.note_worker(started.process)
             started = started.wait(self._wakeups, attempt.follow, attempt.tell)

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import attrs
 
 from longshore.backends.local import attempts, processes, progress
-from longshore.backends.local.attempts import MARK, Care, Order
+from longshore.backends.local.attempts import Care, Order
 from longshore.backends.local.cgroups import Cage
 from longshore.backends.local.processes import Process
 from longshore.backends.local.wakeups import Wakeups
@@ -96,7 +96,7 @@ def start(path: str, order: Order, cage: Cage | None) -> "Worker | Ended":
         return Ended(code, reason=reason)
     finally:
         os.chdir("/")  # the scratch directory must not be kept busy
-    if cage is None and not order.kill:
+    if not order.kill and (cage is None or "memory" not in cage.paths):
         limit_memory(pid, order.resources.memory)
     worker = Worker(path, order, processes.this_process(pid), log=log, report=report)
     worker.cage, worker.oom_kills = cage, oom_kills
@@ -109,7 +109,7 @@ def adopt(path: str, order: Order, care: Care, started_at: datetime | None) -> "
         return None
     process = care.worker
     if process is None:  # its runner was lost in the moment between the start and the record
-        found = processes.marked(_mark(path))
+        found = processes.marked(attempts.mark(path))
         process = processes.this_process(found[0]) if found else None
     if process is None:
         return None
@@ -131,10 +131,6 @@ def limit_memory(pid: int, size: int) -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, ValueError):
             resource.prlimit(pid, resource.RLIMIT_DATA, (size, size))
-
-
-def _mark(path: str) -> str:
-    return f"{MARK}={os.path.basename(path)}"
 
 
 class Worker:
@@ -179,6 +175,8 @@ class Worker:
             while not self._has_ended():
                 if rounds == 1:
                     tell()
+                    if self.cage is not None:
+                        self.cage.slow_down(self.process.pid, processes.family)
                 self._stop_where_needed()
                 wakeups.wait(self._seconds() if rounds else _MOMENT)
                 self._look_at_log(follow)
@@ -259,7 +257,9 @@ class Worker:
                 wakeups.wait(0.01)
         else:
             _control(self._order.kill)
-            while (left := processes.marked(_mark(self._path))) and time.monotonic() < until:
+            while (
+                left := processes.marked(attempts.mark(self._path))
+            ) and time.monotonic() < until:
                 processes.kill(left)
                 wakeups.wait(0.02)
         if not processes.LINUX:
