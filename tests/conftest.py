@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import end_processes_of, settings
 
 from longshore import Longshore
 from longshore.models import Workflow
-from tests.support import end_processes_of, settings
 
 #: what a test counted; told at the end of the run
 COUNTS = "counts"

@@ -13,6 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from longshore.models import Input, Output, Resources, Workflow
 
 T = TypeVar("T")
@@ -104,12 +106,16 @@ def started(pid: int) -> str | None:
     return fields[19] if fields and fields[0] not in {"Z", "X"} else None
 
 
+def _pids() -> list[str]:
+    return [entry.name for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+
+
 def processes_of(home: Path) -> list[int]:
     """Return the processes whose command line or environment names ``home``, this one not."""
     wanted = os.fsencode(home)
     found = []
-    for name in os.listdir("/proc"):
-        if not name.isdecimal() or int(name) == os.getpid():
+    for name in _pids():
+        if int(name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             said = Path(f"/proc/{name}/cmdline").read_bytes()
@@ -123,11 +129,21 @@ def zombies_below(pids: Iterable[int]) -> list[int]:
     """Return the ended processes that one of ``pids`` has not taken in."""
     parents = {str(pid) for pid in pids}
     found = []
-    for name in os.listdir("/proc"):
-        fields = stat_fields(int(name)) if name.isdecimal() else []
+    for name in _pids():
+        fields = stat_fields(int(name))
         if fields and fields[0] == "Z" and fields[1] in parents:
             found.append(int(name))
     return found
+
+
+def kill(pids: Iterable[int]) -> int:
+    """Send SIGKILL to each process by its id; return how many were still there."""
+    killed = 0
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+            killed += 1
+    return killed
 
 
 def end_processes_of(home: Path) -> None:
@@ -135,9 +151,7 @@ def end_processes_of(home: Path) -> None:
 
     def all_gone() -> bool:
         left = processes_of(home)
-        for pid in left:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(left)
         return not left
 
     until(all_gone, f"the processes of {home} to end", _STOP_LIMIT)
@@ -169,8 +183,21 @@ def in_role(home: Path, role: str) -> list[int]:
 def attempts_in(home: Path) -> list[str]:
     """Return the names of the attempts that the local backend of ``home`` has."""
     with contextlib.suppress(FileNotFoundError):
-        return sorted(os.listdir(home / "backends" / "local" / "attempts"))
+        return sorted(one.name for one in (home / "backends" / "local" / "attempts").iterdir())
     return []
+
+
+@contextlib.contextmanager
+def small_disk(place: Path) -> Iterator[None]:
+    """Mount a file system of one megabyte at ``place``; skip where that is not allowed."""
+    options = ["-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)]
+    done = subprocess.run(["mount", *options], capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a tmpfs cannot be mounted: {done.stderr.strip()}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def has_bubblewrap() -> bool:
@@ -180,3 +207,6 @@ def has_bubblewrap() -> bool:
         return False
     argv = [program, "--unshare-all", "--ro-bind", "/", "/", "true"]
     return subprocess.run(argv, capture_output=True, check=False).returncode == 0
+
+
+needs_bubblewrap = pytest.mark.skipif(not has_bubblewrap(), reason="bubblewrap does not work here")

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import select
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -16,8 +15,10 @@ from pathlib import Path
 from typing import IO
 
 import attrs
+import pytest
+from tests.support import attempts_in, end_processes_of, in_role, kill, processes_of, until
 
-from tests.support import attempts_in, end_processes_of, in_role, processes_of, until
+from longshore.lifecycle import FINAL
 
 SERVICE = Path(__file__).parent / "service.py"
 #: submissions that are on their way at once
@@ -43,6 +44,7 @@ class Tally:
     with_more_jobs: int
     unwritten_success: int
     not_succeeded: int
+    unfinished: int
     attempts_left: int
     processes_left: int
 
@@ -127,7 +129,7 @@ class Harness:
             os.write(_in(service), line.encode())
 
     def _end_of_life(self) -> float:
-        """Return how many seconds after it is ready, or (negative) after its start, it is killed."""
+        """Return seconds from ready to the kill; or, negative, from the start."""
         if self._random.random() < 0.15:
             return -self._random.uniform(0.05, 0.4)
         return self._random.uniform(*self.pause)
@@ -155,9 +157,7 @@ class Harness:
     def _kill_another(self, role: str) -> None:
         found = in_role(self.home, role)
         if found:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self._random.choice(found), signal.SIGKILL)
-                self.others_killed += 1
+            self.others_killed += kill([self._random.choice(found)])
 
     def _take(self, service: subprocess.Popen[bytes], chunk: bytes) -> None:
         *whole, self._rest = (self._rest + chunk).split(b"\n")
@@ -191,14 +191,25 @@ class Harness:
                     self._take(service, os.read(_out(service), 65536))
                     end = time.monotonic() + _DRAIN_LIMIT
             _in_file(service).close()
-            assert service.wait(_DRAIN_LIMIT) == 0
+            try:
+                assert service.wait(_DRAIN_LIMIT) == 0
+            except subprocess.TimeoutExpired:
+                pytest.fail(f"not drained: {self._left()}")
         until(lambda: not processes_of(self.home), "the keepers to leave", _LEAVE_LIMIT)
+
+    def _left(self) -> str:
+        """Say what is unfinished, for whoever must find out why."""
+        folder = self.home / "backends" / "local" / "attempts"
+        attempts = {name: _contents(folder / name) for name in attempts_in(self.home)[:5]}
+        rows = [row for row in self.rows() if row[1] != "SUCCEEDED"]
+        return f"{rows[:5]} of {len(rows)} jobs, attempts {attempts}"
 
     # counting
 
     def has_doubled(self) -> bool:
-        """Say whether a number was written twice already."""
-        return any(n > 1 for n in self.written().values())
+        """Say whether one submission has become two jobs already."""
+        jobs_of = collections.Counter(number for _, _, number, _ in self.rows())
+        return any(n > 1 for n in jobs_of.values())
 
     def rows(self) -> list[tuple[str, str, int, str]]:
         """Return id, state, number and code of the reason of every job."""
@@ -228,7 +239,7 @@ class Harness:
             kills=self.killed,
             others_killed=self.others_killed,
             seconds=round(seconds, 1),
-            lost=sum(not written[int(key)] for key in self.acked),
+            lost=sum(state in FINAL and not written[number] for _, state, number, _ in rows),
             doubled=sum(n > 1 for n in written.values()),
             unknown=sum(number not in jobs_of for number in written),
             without_a_job=sum(job_id not in ids for job_id in self.acked.values()),
@@ -236,10 +247,20 @@ class Harness:
             unwritten_success=sum(
                 state == "SUCCEEDED" and not written[number] for _, state, number, _ in rows
             ),
-            not_succeeded=sum(state != "SUCCEEDED" for _, state, _, _ in rows),
+            not_succeeded=sum(state in FINAL and state != "SUCCEEDED" for _, state, _, _ in rows),
+            unfinished=sum(state not in FINAL for _, state, _, _ in rows),
             attempts_left=len(attempts_in(self.home)),
             processes_left=len(processes_of(self.home)),
         )
+
+
+def _contents(folder: Path) -> dict[str, str]:
+    with contextlib.suppress(OSError):
+        return {
+            file.name: file.read_text(errors="replace")[-600:] if file.is_file() else "directory"
+            for file in folder.iterdir()
+        }
+    return {}
 
 
 def _out(service: subprocess.Popen[bytes]) -> int:

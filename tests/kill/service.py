@@ -34,6 +34,8 @@ from longshore.transfer import Transfer, TransferPlan
 
 #: an engine answers a moment after it did what it was asked
 ENGINE_LATENCY = 0.003
+#: between two steps that a mutation puts in the wrong order: a kill falls into it sooner
+GAP = 0.02
 SETTINGS = {
     "workflows": {"shipped": False},
     "backends": {"local": {"isolation": "none", "slots": 4}},
@@ -57,7 +59,6 @@ def make_workflow(numbers: Path) -> Workflow:
 # the rules that can be taken out
 
 _create = LocalBackend.submit
-_submit = Dispatcher._submit
 _spec = Dispatcher._spec
 _add = SQLiteStore.add
 _waiting = SQLiteStore.waiting
@@ -67,9 +68,7 @@ _record = Supervisor._record
 def slow_create(seconds: float) -> Callable[..., Awaitable[None]]:
     """Return a create that answers ``seconds`` after it is done."""
 
-    async def create(
-        self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan
-    ) -> None:
+    async def create(self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan) -> None:
         await _create(self, ref, spec, plan)
         await anyio.sleep(seconds)
 
@@ -88,19 +87,17 @@ class RandomRef(RunRef):
         return f"ls-{self.token}-{self.attempt}"
 
 
-async def random_create(
-    self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan
-) -> None:
+async def random_create(self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan) -> None:
     """Create under a name that a second create does not meet."""
     await _create(self, RandomRef(ref.job_id, ref.attempt, ref.tenant), spec, plan)
     await anyio.sleep(ENGINE_LATENCY)
 
 
-async def dispatched_first(self: Dispatcher, job: Job) -> None:
+async def dispatched_first(self: Dispatcher, job: Job, workflow: Workflow) -> JobSpec:
     """Store ``dispatched`` before the engine has acknowledged anything."""
     await self._ledger.change(job.id, decisions.on_dispatched)
-    await anyio.sleep(ENGINE_LATENCY)
-    await _submit(self, job)
+    await anyio.sleep(GAP)
+    return await _spec(self, job, workflow)
 
 
 async def key_later(
@@ -114,7 +111,7 @@ async def key_later(
         if kept.key == job.key:
             return kept
     kept = await _add(self, attrs.evolve(job, key=None), events, transfers)
-    await anyio.sleep(ENGINE_LATENCY)
+    await anyio.sleep(GAP)
     await self._writer.write(
         lambda connection: connection.execute(
             "UPDATE jobs SET key = ? WHERE id = ?", (job.key, job.id)
@@ -123,9 +120,7 @@ async def key_later(
     return attrs.evolve(kept, key=job.key)
 
 
-async def last_words(
-    self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan
-) -> None:
+async def last_words(self: LocalBackend, ref: RunRef, spec: JobSpec, plan: TransferPlan) -> None:
     """Create, and be killed before anybody hears of it."""
     await _create(self, ref, spec, plan)
     os.kill(os.getpid(), signal.SIGKILL)
@@ -137,10 +132,10 @@ async def slow_spec(self: Dispatcher, job: Job, workflow: Workflow) -> JobSpec:
     return await _spec(self, job, workflow)
 
 
-async def slow_record(self: Supervisor, job_id: str) -> None:
+async def slow_record(self: Supervisor, ref: RunRef) -> None:
     """Leave time between what the engine says and what is stored of it."""
     await anyio.sleep(0.3)
-    await _record(self, job_id)
+    await _record(self, ref)
 
 
 _linger = [0.0]
@@ -168,7 +163,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "slow-engine": lambda: setattr(LocalBackend, "submit", slow_create(ENGINE_LATENCY)),
     "slow-answer": lambda: setattr(LocalBackend, "submit", slow_create(0.5)),
     "random-name": lambda: setattr(LocalBackend, "submit", random_create),
-    "dispatched-first": lambda: setattr(Dispatcher, "_submit", dispatched_first),
+    "dispatched-first": lambda: setattr(Dispatcher, "_spec", dispatched_first),
     "key-later": lambda: setattr(SQLiteStore, "add", key_later),
     "last-words": lambda: setattr(LocalBackend, "submit", last_words),
     "slow-spec": lambda: setattr(Dispatcher, "_spec", slow_spec),
@@ -207,15 +202,13 @@ async def drained(embedded: Embedded, home: Path) -> None:
     """Return when nothing is left to do."""
     attempts = home / "backends" / "local" / "attempts"
     await anyio.sleep(_linger[-1])
-    while not await embedded.is_idle() or any(attempts.iterdir()):
+    while not await embedded.is_idle() or any(attempts.iterdir()):  # noqa: ASYNC110 - files tell nobody
         await anyio.sleep(0.02)
 
 
 async def serve(home: Path, numbers: Path) -> None:
     """Serve until the input ends, then until nothing is left to do."""
-    async with open_embedded(
-        home, table=SETTINGS, workflows=[make_workflow(numbers)]
-    ) as embedded:
+    async with open_embedded(home, table=SETTINGS, workflows=[make_workflow(numbers)]) as embedded:
         embedded.engage()
         os.write(1, b"ready\n")
         async with anyio.create_task_group() as tasks:

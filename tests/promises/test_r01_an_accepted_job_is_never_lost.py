@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from tests.kill.harness import Harness
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]

@@ -1,22 +1,16 @@
 """R3: whoever of us is killed, workers go on, and their true end is known."""
 
-import os
-import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from longshore import Longshore
-from longshore.backends.local.keeping import Keeping
-from longshore.facade import JobHandle
-from longshore.models import JobState
 from tests.conftest import Open
 from tests.support import (
     attempts_in,
     holder,
     holders_of,
     in_role,
+    kill,
     processes_of,
     settings,
     shell,
@@ -24,6 +18,11 @@ from tests.support import (
     until,
     zombies_below,
 )
+
+from longshore import Longshore
+from longshore.backends.local.keeping import Keeping
+from longshore.handles import JobHandle
+from longshore.models import JobState
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(300)]
 
@@ -91,8 +90,7 @@ def _check_true_ends(fleet: Fleet, opened: Open, home: Path) -> None:
 def test_workers_survive_service_after_service_and_their_exit_codes_are_true(
     fleet: Fleet, opened: Open, home: Path
 ) -> None:
-    (first,) = until(lambda: holders_of(home), "a detached supervisor")
-    os.kill(first, signal.SIGKILL)
+    kill(until(lambda: holders_of(home), "a detached supervisor"))
     for _ in range(3):
         with holder(home, TABLE):
             fleet.check_untouched()
@@ -104,16 +102,14 @@ def test_workers_survive_service_after_service_and_their_exit_codes_are_true(
 def test_workers_survive_the_end_of_every_runner(fleet: Fleet, opened: Open, home: Path) -> None:
     runners = in_role(home, "runner")
     assert len(runners) >= JOBS
-    for pid in runners:
-        os.kill(pid, signal.SIGKILL)
+    kill(runners)
     _check_true_ends(fleet, opened, home)
 
 
 def test_workers_survive_the_end_of_service_and_keeper(
     fleet: Fleet, opened: Open, home: Path
 ) -> None:
-    for pid in [*until(lambda: holders_of(home), "a supervisor"), *in_role(home, "keeper")]:
-        os.kill(pid, signal.SIGKILL)
+    kill([*until(lambda: holders_of(home), "a supervisor"), *in_role(home, "keeper")])
     _check_true_ends(fleet, opened, home)
 
 
@@ -123,8 +119,7 @@ def test_negative_control_a_service_that_takes_its_workers_along_is_seen(
     close: Callable[[Keeping], object] = Keeping.close
 
     async def close_all(self: Keeping) -> None:
-        for pid in in_role(home, "worker"):
-            os.kill(pid, signal.SIGKILL)
+        kill(in_role(home, "worker"))
         await close(self)  # type: ignore[misc]  # a coroutine function
 
     monkeypatch.setattr(Keeping, "close", close_all)

@@ -3,18 +3,16 @@
 import contextlib
 import hashlib
 import os
-import signal
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import Open
+from tests.support import in_role, kill, settings, shell, small_disk, until
 
-from longshore.facade import JobHandle
+from longshore.handles import JobHandle
 from longshore.models import Fault, JobState, Output, OutputKind
 from longshore.supervisor import finalise
-from tests.conftest import Open
-from tests.support import in_role, settings, shell, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -124,11 +122,8 @@ def test_runners_that_are_killed_while_they_stage_out_leave_nothing_half(
         handle = longshore.run("script")
         uploads = home / "storage" / "uploads"
         for part in range(1, 7):  # at ever later points of the upload
-            until(lambda part=part: _sent(uploads) >= part * 3 * MIB or handle.job.is_final, "bytes")  # type: ignore[misc]  # mypy cannot see a default's type
-            for pid in in_role(home, "runner"):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-                    kills += 1
+            _until_sent(handle, uploads, part * 3 * MIB)
+            kills += kill(in_role(home, "runner"))
             assert handle.outputs == {} or handle.job.is_final
         handle.wait(60)
         _check_whole(handle, "result")
@@ -137,6 +132,10 @@ def test_runners_that_are_killed_while_they_stage_out_leave_nothing_half(
     assert (tmp_path / "runs").read_text() == "ran\n"
     count(f"{kills} runners killed")
     assert kills > 0
+
+
+def _until_sent(handle: JobHandle, uploads: Path, size: int) -> None:
+    until(lambda: _sent(uploads) >= size or handle.job.is_final, f"{size} bytes")
 
 
 def _sent(uploads: Path) -> int:
@@ -148,22 +147,19 @@ def _sent(uploads: Path) -> int:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
+def small_storage(tmp_path: Path) -> Iterator[Path]:
+    """A directory for objects on a disk of one megabyte."""
     place = tmp_path / "small"
     place.mkdir()
-    subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(place)], check=True, timeout=10
-    )
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True, timeout=10)
+    with small_disk(place):
+        yield place
 
 
 @needs_root
 def test_a_full_storage_fails_the_job_lists_nothing_and_recovers(
-    opened: Open, small_disk: Path
+    opened: Open, small_storage: Path
 ) -> None:
-    table = settings(outage="0.3s") | {"storage": {"directory": str(small_disk)}}
+    table = settings(outage="0.3s") | {"storage": {"directory": str(small_storage)}}
     script = "echo x > $LS_OUTPUT_NOTES; head -c $LS_PARAM_N /dev/zero > $LS_OUTPUT_RESULT"
     number = {"type": "object", "properties": {"n": {"type": "integer"}}}
     workflow = shell(script, outputs=[RESULT, NOTES], parameters=number)

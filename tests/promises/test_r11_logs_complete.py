@@ -7,15 +7,15 @@ from pathlib import Path
 
 import attrs
 import pytest
+from tests.conftest import Open
+from tests.support import attempts_in, holders_of, shell, until
 
 from longshore import Longshore
-from longshore.facade import JobHandle
+from longshore.handles import JobHandle
 from longshore.logs import Logs
 from longshore.models import Job, JobState
 from longshore.specs import make_spec
 from longshore.supervisor import dispatch
-from tests.conftest import Open
-from tests.support import attempts_in, holders_of, shell, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -23,12 +23,13 @@ LINES = 500_000
 WIDTH = 100
 SIZE = LINES * WIDTH
 HALF = LINES // 2
-#: numbered lines of 100 bytes; the second half waits for a file
-TALKER = """
-awk 'BEGIN { for (i = 1; i <= %d; i++) printf "%%099d\\n", i }'
-until [ -e {0}/go ]; do sleep 0.02; done
-awk 'BEGIN { for (i = %d; i <= %d; i++) printf "%%099d\\n", i }'
-""" % (HALF, HALF + 1, LINES)
+#: prints numbered lines of 100 bytes
+COUNT = """awk 'BEGIN {{ for (i = {}; i <= {}; i++) printf "%099d\\n", i }}'"""
+
+
+def _talker(folder: Path) -> str:
+    wait = f"until [ -e {folder}/go ]; do sleep 0.02; done"
+    return "\n".join([COUNT.format(1, HALF), wait, COUNT.format(HALF + 1, LINES)])
 
 
 class Follower:
@@ -59,7 +60,7 @@ def test_a_log_of_fifty_megabytes_is_followed_across_a_restart_without_gap_or_do
     opened: Open, home: Path, tmp_path: Path, count: Callable[[str], None]
 ) -> None:
     follower = Follower()
-    with opened(shell(TALKER.replace("{0}", str(tmp_path)))) as longshore:
+    with opened(shell(_talker(tmp_path))) as longshore:
         handle = longshore.run("script")
         follower.follow(handle, enough=SIZE // 4)
         assert handle.state is JobState.RUNNING
@@ -94,7 +95,7 @@ def test_a_log_beyond_its_cap_keeps_its_beginning_and_fails_nobody(
     monkeypatch.setattr(
         dispatch, "make_spec", lambda *a, **k: attrs.evolve(make_spec(*a, **k), log_cap=cap)
     )
-    script = """awk 'BEGIN { for (i = 1; i <= 50000; i++) printf "%099d\\n", i }'"""
+    script = COUNT.format(1, 50_000)
     with opened(shell(script)) as longshore:
         handle = longshore.run("script")
         assert handle.wait(30).state is JobState.SUCCEEDED

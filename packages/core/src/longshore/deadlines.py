@@ -114,6 +114,8 @@ def end_without_results(job: Job) -> Step:
     target, why = verdict(job)
     if target is _S.SUCCEEDED:
         target, why = _S.FAILED, reason("manifest-missing")
+        if job.stop is not None and job.stop.why == "cancel":  # which cut their time short
+            target, why = verdict(attrs.evolve(job, outcome=None))
     return Step(target, {"reason": why})
 
 

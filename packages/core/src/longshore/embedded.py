@@ -6,7 +6,6 @@ process took the role over, so a job goes on when the program that submitted it 
 """
 
 import contextlib
-import json
 import logging
 import os
 import subprocess
@@ -22,6 +21,8 @@ from anyio.abc import TaskGroup
 
 from longshore.background import background
 from longshore.clock import Clock
+from longshore.codec import to_json
+from longshore.errors import RetryError
 from longshore.host import Host, open_host
 from longshore.lifecycle import ACTIVE
 from longshore.models import Workflow
@@ -79,50 +80,58 @@ class Embedded:
             self._role.wake_holder()
 
     async def _hold(self, scope: anyio.CancelScope) -> None:
-        with scope:
-            while True:
-                if self._role.acquire():
-                    self.held.set()
-                    async with anyio.create_task_group() as tasks:
-                        tasks.start_soon(self._listen)
-                        await self.host.supervise()
-                await anyio.sleep(_TRY_AGAIN)
-        self._role.release()
-        self._given_up.set()
+        try:
+            with scope:
+                while True:
+                    if self._role.acquire():
+                        self.held.set()
+                        async with anyio.create_task_group() as tasks:
+                            tasks.start_soon(self._listen)
+                            await self.host.supervise()
+                    await anyio.sleep(_TRY_AGAIN)
+        finally:  # also after a defect: nobody else could supervise, and leaving would never end
+            self._role.release()
+            self._given_up.set()
 
     async def _listen(self) -> None:
         try:
             path = self._role.wake_socket()
-            async with await anyio.create_unix_datagram_socket(local_path=path) as hints:
-                async for _ in hints:
-                    self.host.wake()
+            with anyio.CancelScope(shield=True) as opening:  # cut off, it would leave it open
+                async with await anyio.create_unix_datagram_socket(local_path=path) as hints:
+                    opening.shield = False
+                    async for _ in hints:
+                        self.host.wake()
         except OSError as exc:
             _log.info("no wake socket, polling instead: %s", exc)
 
     async def is_idle(self) -> bool:
-        """Say whether no job needs a supervisor."""
+        """Say whether no job needs a supervisor; a store that cannot be asked may have one."""
         query = JobQuery(states=tuple(sorted(ACTIVE)), limit=1)
-        return not await self.host.store.jobs(query)
+        try:
+            return not await self.host.store.jobs(query)
+        except RetryError as exc:
+            _log.warning("cannot look for unfinished jobs: %s", exc)
+            return False
 
     async def leave(self) -> None:
         """Give the role up; jobs that are unfinished go to a detached process first."""
-        unfinished = not await self.is_idle()
         if self._holding is not None:
             self._holding.cancel()
             await self._given_up.wait()
-        if unfinished and self._role.acquire():  # nobody else took it
+        # asked only now: whoever submitted before found the role taken, and may have left since
+        if not await self.is_idle() and self._role.acquire():  # nobody else took it
             self._role.release()
             await self._detach()
 
     async def _detach(self) -> None:
         """Start a process of its own that supervises until every job is final."""
-        command = [sys.executable, "-m", "longshore.holder", str(self.home)]
+        # from here, for relative paths in the settings; but nothing is imported from here (-P)
+        command = [sys.executable, "-P", "-m", "longshore.holder", str(self.home)]
         process = subprocess.Popen(  # noqa: ASYNC220 - returns at once
             command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd="/",
             start_new_session=True,
         )
 
@@ -131,7 +140,7 @@ class Embedded:
             assert process.stdin is not None  # noqa: S101 - both are pipes
             assert process.stdout is not None  # noqa: S101 - same
             with contextlib.suppress(BrokenPipeError), process.stdin as settings:
-                settings.write(json.dumps(self._table).encode())
+                settings.write(to_json(self._table).encode())
             with process.stdout as answer:
                 return answer.read(1)
 
@@ -139,7 +148,10 @@ class Embedded:
         with anyio.move_on_after(_HANDOVER):
             if await anyio.to_thread.run_sync(hand_over, abandon_on_cancel=True):
                 return
-        _log.error("no detached supervisor answers; the next program goes on with the jobs")
+        _log.error(
+            "no detached supervisor answers (%s says why); the next program goes on with the jobs",
+            self.home / "holder.log",
+        )
 
 
 @asynccontextmanager
@@ -164,7 +176,7 @@ async def open_embedded(
         SettingsInvalid, WorkflowInvalid: mistakes, all of them.
         StoreUnavailable: the directory cannot be used.
     """
-    home = home or default_home()
+    home = (home or default_home()).absolute()
     table = load_table(config, os.environ) if table is None else table
     settings = parse_settings(table)
     async with (

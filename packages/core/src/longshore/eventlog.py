@@ -69,12 +69,13 @@ class EventLog:
         with self._listen(job_id) as published:
             job = await self._store.job(job_id)
             is_over = job is None or job.is_final
+            after = min(after, job.seq if job else 0)  # what is not there yet is not skipped
             while True:
                 stored = await self._store.events(job_id, after=after, limit=_PAGE)
                 for event in stored:
                     after = event.seq
                     yield event
-                    if _is_last(event):
+                    if _is_last(event) and not is_over:
                         return
                 if len(stored) == _PAGE:
                     continue

@@ -5,6 +5,7 @@ import os
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -177,15 +178,19 @@ class JobHandle:
 
     def events(self, after: int = 0, *, follow: bool = False) -> Iterator[JobEvent]:
         """Yield the job's events above ``after``; following ends after the final one."""
-        if not follow:
-            yield from self._bridge.call(
-                lambda it: it.host.service.events(TENANT, self.id, after=after)
-            )
-            return
+        while not follow:
+            page = self._bridge.call(partial(self._page, after))
+            if not page:
+                return
+            yield from page
+            after = page[-1].seq
         self._bridge.engage()
         yield from self._bridge.stream(
             lambda it: it.host.service.follow(TENANT, self.id, after=after)
         )
+
+    async def _page(self, after: int, it: Embedded) -> list[JobEvent]:
+        return await it.host.service.events(TENANT, self.id, after=after)
 
     def logs(self, start: int = 0, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the log from byte ``start`` on; following ends when the job is final."""

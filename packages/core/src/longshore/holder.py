@@ -49,7 +49,11 @@ def main() -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
-    anyio.run(hold, home, json.load(sys.stdin))
+    try:
+        anyio.run(hold, home, json.load(sys.stdin))
+    except BaseException:
+        logging.exception("the detached supervisor ends")  # noqa: LOG015 - the root's, by name of none
+        raise
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ that has the role.
 """
 
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -18,17 +18,18 @@ from longshore.backends.abc import SupportsProbe, WorkflowBackend
 from longshore.background import background
 from longshore.clock import Clock, SystemClock
 from longshore.definitions import load_directory
-from longshore.errors import RetryError, SettingsInvalid
+from longshore.errors import Problem, RetryError, SettingsInvalid, WorkflowInvalid
 from longshore.eventlog import EventLog
 from longshore.hookspecs import PluginContext, WorkflowBackendPlugin
 from longshore.ledger import Ledger
 from longshore.logs import Logs
-from longshore.models import Workflow
+from longshore.models import Job, Workflow
 from longshore.registry import Plugins, load_plugins
 from longshore.service import JobService
 from longshore.settings import Settings, build
 from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
+from longshore.suggestions import did_you_mean
 from longshore.supervisor import DeadlineKeeper, Supervisor
 from longshore.supervisor.dispatch import Dispatcher
 from longshore.supervisor.finalise import Finaliser
@@ -61,7 +62,7 @@ class Host:
         self._tasks = tasks
         self._backends: dict[str, WorkflowBackend] = {}
         self._opening = anyio.Lock()
-        self._supervisors: list[Supervisor] = []
+        self._supervisors: dict[str, Supervisor] = {}
         self.log = EventLog(store)
         self.ledger = Ledger(store, self.log, clock, settings.deadlines)
         default = next(iter(settings.backends))
@@ -110,7 +111,7 @@ class Host:
     async def supervise(self) -> None:
         """Carry the jobs of all backends until cancelled. For the one process with the role."""
         async with anyio.create_task_group() as tasks:
-            keeper = DeadlineKeeper(self.store, self.ledger, self.clock)
+            keeper = DeadlineKeeper(self.store, self.ledger, self.clock, self._look)
             tasks.start_soon(keeper.run)
             for name in self.settings.backends:
                 tasks.start_soon(self._supervise, name)
@@ -118,18 +119,34 @@ class Host:
     async def _supervise(self, name: str) -> None:
         while True:
             try:
-                supervisor = self._supervisor(name, await self.backend(name))
+                supervisor = await self._supervisor(name)
             except RetryError as exc:
                 _log.warning("backend %s cannot be opened yet: %s", name, exc)
                 await self.clock.sleep(_OPEN_AGAIN)
             else:
-                self._supervisors.append(supervisor)
                 return await supervisor.run()
 
-    def _supervisor(self, name: str, backend: WorkflowBackend) -> Supervisor:
+    async def _look(self, jobs: Sequence[Job]) -> None:
+        for name in {job.backend for job in jobs} & set(self.settings.backends):
+            await (await self._supervisor(name)).look(jobs)
+
+    async def _supervisor(self, name: str) -> Supervisor:
+        backend = await self.backend(name)
+        if name not in self._supervisors:
+            self._supervisors[name] = self._make_supervisor(name, backend)
+        return self._supervisors[name]
+
+    def _make_supervisor(self, name: str, backend: WorkflowBackend) -> Supervisor:
         plans = Plans(self.store, self.storage, self.clock)
         dispatcher = Dispatcher(
-            name, backend, self.store, self.ledger, self.service.inputs, plans, self.clock
+            name,
+            backend,
+            self.store,
+            self.ledger,
+            self.service.inputs,
+            plans,
+            self.clock,
+            grace=self.settings.deadlines.stop_grace,
         )
         finaliser = Finaliser(self.store, self.storage, self.ledger)
         return Supervisor(
@@ -146,7 +163,7 @@ class Host:
 
     def wake(self) -> None:
         """Look for what other processes wrote, now."""
-        for supervisor in self._supervisors:
+        for supervisor in self._supervisors.values():
             supervisor.wake()
 
 
@@ -211,11 +228,22 @@ async def _open_store(settings: Settings, home: Path) -> AsyncIterator[Store]:
         yield store
 
 
-async def _offer(store: Store, settings: Settings, workflows: Iterable[Workflow]) -> None:
+async def _offer(store: Store, settings: Settings, workflows: Sequence[Workflow]) -> None:
     """Bring the store's offer in line with the files, and add what the program gives."""
     files = list(shipped()) if settings.workflows.shipped else []
     if settings.workflows.directory is not None:
         files += load_directory(settings.workflows.directory)
+    problems = [
+        Problem(
+            f"{workflow.id}: backend",
+            f"the settings have no {workflow.backend!r}"
+            f"{did_you_mean(workflow.backend, settings.backends)}",
+        )
+        for workflow in (*files, *workflows)
+        if workflow.backend is not None and workflow.backend not in settings.backends
+    ]
+    if problems:
+        raise WorkflowInvalid("there are workflows that nothing would ever run", problems)
     offered = {workflow.id: workflow for workflow in await store.workflows()}
     for origin, given in (("files", files), ("code", workflows)):
         for workflow in given:

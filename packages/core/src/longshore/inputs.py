@@ -24,6 +24,7 @@ from longshore.models import (
     InputKind,
     Job,
     JobRequest,
+    JobState,
     Workflow,
 )
 from longshore.quantities import format_size
@@ -87,11 +88,12 @@ class Inputs:
 
         Raises:
             NotFound: the job waits for no such input.
-            Conflict: it is there already.
+            Conflict: it is there already, or the job has started.
         """
         transfer = await self._expected(job, name)
         if name in job.inputs:
             raise Conflict(f"input {name!r} is there already")
+        _check_waiting(job)
         return await self._storage.sign_upload(
             transfer.ticket, audience=Audience.CONSUMER, expires=CONSUMER_URL_LIFE
         )
@@ -107,6 +109,7 @@ class Inputs:
 
         Raises:
             NotFound: the workflow has no such input.
+            Conflict: the job has started without it.
             TooLarge: more bytes than the workflow allows; nothing is kept.
             RequestInvalid: an env input with lines or names that are not allowed.
         """
@@ -115,6 +118,7 @@ class Inputs:
             raise NotFound(f"workflow {workflow.id!r} has no input {name!r}")
         if name in job.inputs:
             return job
+        _check_waiting(job)
         key = input_key(self._store.instance, job, name)
         await self._storage.write(key, _bounded(data, declared))
         if declared.kind is InputKind.ENV:
@@ -136,11 +140,13 @@ class Inputs:
 
         Raises:
             NotFound: the job waits for no such input, or nothing was uploaded.
+            Conflict: the job has started without it.
             DataRefused: it is not what was announced, or larger than the workflow allows.
             RequestInvalid: an env input with lines or names that are not allowed.
         """
         if name in job.inputs:
             return job
+        _check_waiting(job)
         transfer = await self._expected(job, name)
         said = attrs.evolve(
             transfer.receipt,
@@ -178,6 +184,7 @@ class Inputs:
         def receive(now: Job) -> Step | None:
             if name in now.inputs or now.is_final:
                 return None
+            _check_waiting(now)
             return Step(None, {"inputs": (*now.inputs, name)}, RECEIVED)
 
         return await self._ledger.change(job.id, receive, transfers=transfers)
@@ -191,6 +198,8 @@ class Inputs:
         """
         missing: list[str] = []
         for transfer in await self._store.transfers(job.id, _INPUTS):
+            if job.state is not JobState.CREATED:  # somebody else was faster
+                return job
             declared = workflow.inputs[transfer.name]
             try:
                 job = await self.complete(job, workflow, transfer.name, UploadReceipt())
@@ -200,6 +209,11 @@ class Inputs:
         if missing:
             raise InputsMissing(missing)
         return job
+
+
+def _check_waiting(job: Job) -> None:
+    if job.state is not JobState.CREATED:
+        raise Conflict(f"job {job.id} is {job.state}: it takes no inputs any more")
 
 
 async def _bounded(data: AsyncIterable[bytes], declared: Input) -> AsyncIterator[bytes]:

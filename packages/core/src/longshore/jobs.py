@@ -34,6 +34,7 @@ ATTEMPT_LOST = "AttemptLost"
 
 _FIELDS = tuple(field.name for field in attrs.fields(Job))
 _values = attrgetter(*_FIELDS)
+_SETTERS = {name: getattr(Job, name).__set__ for name in _FIELDS}
 _DEFAULTS = {
     field.name: field.default
     for field in attrs.fields(Job)
@@ -85,7 +86,7 @@ def take(
     changed = _with(job, {**last, "seq": job.seq + len(facts), "updated_at": at})
     if schedule is not None and (stamps := schedule(changed, at)):
         last |= stamps
-        changed = _with(changed, stamps)
+        _assign(changed, stamps)
     events = [
         JobEvent(job_id=job.id, seq=seq, type=kind, at=at, data=data)
         for seq, (kind, data) in enumerate(facts, start=job.seq + 1)
@@ -96,12 +97,16 @@ def take(
 def _with(job: Job, changes: Mapping[str, Any]) -> Job:
     """Return ``job`` with ``changes``, as ``attrs.evolve`` does, in half of its time."""
     changed = object.__new__(Job)
-    assign = object.__setattr__.__get__(changed)  # as the frozen class itself does it
-    for name, value in zip(_FIELDS, _values(job), strict=True):
-        assign(name, value)
-    for name, value in changes.items():
-        assign(name, value)
+    for assign, value in zip(_SETTERS.values(), _values(job), strict=True):
+        assign(changed, value)
+    _assign(changed, changes)
     return changed
+
+
+def _assign(job: Job, changes: Mapping[str, Any]) -> None:
+    """Set fields of a job that nobody has yet, past its being frozen."""
+    for name, value in changes.items():
+        _SETTERS[name](job, value)
 
 
 def _facts(job: Job, step: Step) -> list[tuple[str, dict[str, Any]]]:

@@ -17,7 +17,7 @@ from longshore.stores.abc import Store
 from longshore.transfer import Transfer
 
 #: jobs kept in memory to spare a read; the store's compare-and-swap decides all the same
-_CACHED = 4096
+_CACHED = 3072
 _TRIES = 100
 
 _MOVES_DEADLINE = {"dispatched", "stop"}

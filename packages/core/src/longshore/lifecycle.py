@@ -26,6 +26,8 @@ class JobState(StrEnum):
     FAILED = "FAILED"
     CANCELED = "CANCELED"
 
+    __hash__ = str.__hash__  # every table is looked up by it, and an Enum's own is slow
+
 
 _S = JobState
 _EARLY_END = frozenset({_S.FAILED, _S.CANCELED})

@@ -3,7 +3,6 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
-from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 import attrs
@@ -106,6 +105,8 @@ def load_plugins(
 
 
 def _entry_points() -> Iterable[tuple[str, Callable[[], object]]]:
+    from importlib.metadata import entry_points  # noqa: PLC0415 - as long to import as our models
+
     for point in entry_points(group=GROUP):
         owner = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
         yield owner, point.load

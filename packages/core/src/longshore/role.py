@@ -2,12 +2,14 @@
 
 import contextlib
 import fcntl
+import logging
 import os
 import socket
 from pathlib import Path
 
 _LOCK = "supervisor.lock"
 _SOCKET = "wake.sock"
+_log = logging.getLogger("longshore.embedded")
 
 
 class Role:
@@ -23,26 +25,32 @@ class Role:
 
     @property
     def is_held(self) -> bool:
-        """Whether this object has the role."""
-        return self._file is not None
+        """Whether this object has the role; it ends when the lock's file is deleted."""
+        return self._file is not None and os.fstat(self._file).st_nlink > 0
 
     def acquire(self) -> bool:
         """Take the role if nobody has it; say whether this object has it now."""
         if self._file is None:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            except OSError as exc:  # no descriptor left, or the directory is gone: not now
+                _log.warning("%s cannot be locked: %s", self._path, exc.strerror)
+                return False
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 os.close(file)
                 return False
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
             self._file = file
+            with contextlib.suppress(OSError):  # for people only; a full disk is no reason
+                os.ftruncate(file, 0)
+                os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
         return True
 
     def release(self) -> None:
         """Give the role back; repeatable."""
         if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)  # a fork of this program may have it open too
             os.close(self._file)
             self._file = None
 

@@ -4,14 +4,16 @@ All writes of job state go through its ledger, here and from the supervisor.
 """
 
 import hashlib
+import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable
 from datetime import datetime
+from urllib.parse import unquote
 
 import attrs
 
 from longshore import decisions
 from longshore.clock import Clock
-from longshore.codec import to_json
+from longshore.codec import converter
 from longshore.errors import Conflict, IdempotencyConflict, NotFound, RequestInvalid, TooLarge
 from longshore.eventlog import EventLog
 from longshore.ids import new_id
@@ -35,6 +37,8 @@ from longshore.transfer import (
 from longshore.uploads import abort_uploads
 
 PURGED = "BytesPurged"
+#: the largest number that stores have
+_LAST = 2**63 - 1
 
 
 @attrs.frozen
@@ -82,7 +86,7 @@ class JobService:
         Raises:
             NotFound: there is none; the message has the nearest name.
         """
-        found = await self._store.workflow(workflow_id)
+        found = await self._store.workflow(workflow_id) if _is_text(workflow_id) else None
         if found is None:
             offered = [workflow.id for workflow in await self._store.workflows()]
             guess = did_you_mean(workflow_id, offered)
@@ -106,6 +110,8 @@ class JobService:
             TooLarge: an input is larger than the workflow allows.
             IdempotencyConflict: the key was used with another request.
         """
+        if key is not None and not _is_text(key):
+            raise RequestInvalid("the idempotency key holds half a character (a lone surrogate)")
         workflow = await self.workflow(request.workflow)
         job = self._draft(tenant, request, workflow, key)
         uploads = await self.inputs.announce(job, workflow, request)
@@ -122,7 +128,7 @@ class JobService:
                     hint="use a new key for a new request",
                 )
         if kept.state is JobState.CREATED:
-            kept = await self._feed(kept, request, workflow)
+            kept = await self._feed(kept, request, await self.workflow_of(kept))
         return Submission(kept, await self._open_uploads(kept), kept.id == job.id)
 
     def _draft(self, tenant: str, request: JobRequest, workflow: Workflow, key: str | None) -> Job:
@@ -142,7 +148,7 @@ class JobService:
             parameters=decision.parameters,
             resources=decision.resources,
             key=key,
-            fingerprint=key and hashlib.sha256(to_json(request).encode()).hexdigest(),
+            fingerprint=None if key is None else _fingerprint(request),
         )
 
     async def _feed(self, job: Job, request: JobRequest, workflow: Workflow) -> Job:
@@ -222,7 +228,7 @@ class JobService:
         Raises:
             NotFound: the tenant has no such job.
         """
-        job = await self._store.job(job_id)
+        job = await self._store.job(job_id) if _is_text(job_id) else None
         if job is None or job.tenant != tenant:
             raise NotFound(f"there is no job {job_id!r}", hint="list the jobs")
         return job
@@ -249,7 +255,7 @@ class JobService:
     ) -> list[JobEvent]:
         """Return a page of a job's events, in order."""
         await self.job(tenant, job_id)
-        return await self._store.events(job_id, after=after, limit=limit)
+        return await self._store.events(job_id, after=min(after, _LAST), limit=limit)
 
     async def follow(self, tenant: str, job_id: str, *, after: int = 0) -> AsyncIterator[JobEvent]:
         """Yield a job's events as they come, to its final state."""
@@ -293,7 +299,9 @@ class JobService:
                 request = await self._storage.sign_read(
                     key, audience=Audience.SERVICE, expires=CONSUMER_URL_LIFE
                 )
-                found[name] = request.url.partition("?")[0].removeprefix("file://")
+                url = request.url.partition("?")[0]
+                path = url.removeprefix("file://")
+                found[name] = url if path == url else unquote(path)
         return found
 
     async def _output_key(self, tenant: str, job_id: str, name: str) -> str:
@@ -315,6 +323,21 @@ class JobService:
         return await self._ledger.change(
             job_id, lambda now: None if now.purged else Step(None, {"purged": True}, PURGED)
         )
+
+
+def _fingerprint(request: JobRequest) -> str:
+    """Return the same text for equal requests, in whatever order their members came."""
+    text = json.dumps(converter.unstructure(request), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_text(value: str) -> bool:
+    """Say whether a store can keep ``value``: what came as bad UTF-8 may hold lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_awaited(transfer: Transfer, workflow: Workflow) -> bool:

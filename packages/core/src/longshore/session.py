@@ -66,6 +66,8 @@ class EmbeddedSession:
         cursor: str | None = None,
     ) -> Json:
         """Return a page of jobs, newest first."""
+        if limit < 1:
+            raise RequestInvalid(f"a page of {limit} jobs is none", hint="ask for at least one")
         try:
             states = tuple(JobState(name.upper()) for name in state or ())
         except ValueError as exc:

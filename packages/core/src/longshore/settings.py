@@ -238,6 +238,6 @@ _CONVERSIONS: Mapping[type[Any], Callable[[object], Any]] = {
     int: _to_number(int),
     float: _to_number(float),
     timedelta: parse_duration,
-    Path: lambda value: Path(_to_text(value)).expanduser(),
+    Path: lambda value: Path(value if isinstance(value, Path) else _to_text(value)).expanduser(),
     str: _to_text,
 }

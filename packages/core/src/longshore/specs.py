@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from datetime import timedelta
 from typing import Any
 
 from longshore.models import InputKind, JobSpec, Network, Resources, Workflow
@@ -14,6 +15,7 @@ def make_spec(
     parameters: Mapping[str, Any],
     resources: Resources,
     environment: Mapping[str, str] | None = None,
+    grace: timedelta = timedelta(seconds=30),
 ) -> JobSpec:
     """Return the spec of a job.
 
@@ -26,6 +28,7 @@ def make_spec(
         parameters: values that ``policy.decide`` allowed, defaults included.
         resources: what ``policy.decide`` allowed.
         environment: the variables of the env inputs, parsed.
+        grace: what a worker gets between SIGTERM and SIGKILL when its walltime is over.
 
     Raises:
         RequestInvalid: a parameter cannot be given to a worker.
@@ -42,4 +45,5 @@ def make_spec(
         resources=resources,
         network=Network.CLOSED if workflow.is_closed else workflow.network,
         directory=workflow.directory,
+        grace=grace,
     )

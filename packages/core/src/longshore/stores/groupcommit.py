@@ -18,7 +18,7 @@ from longshore.errors import LongshoreError, StoreUnavailable
 T = TypeVar("T")
 Write = Callable[[sqlite3.Connection], Any]
 #: most writes in one commit; keeps the wait of the first one short
-_LARGEST_GROUP = 512
+_LARGEST_GROUP = 1024
 
 
 class _Group:
@@ -87,9 +87,13 @@ class GroupCommit:
     def _commit(self, writes: list[Write]) -> list[Any]:
         try:
             return self._commit_together(writes)
+        except sqlite3.Error as exc:
+            # one by one, each of them would wait as long for the lock as all of them did
+            if len(writes) == 1 or _is_locked(exc):
+                return [self._unavailable(exc) for _ in writes]
         except Exception as exc:  # noqa: BLE001 - each caller gets its own; the writer goes on
             if len(writes) == 1:
-                return [self._unavailable(exc) if isinstance(exc, sqlite3.Error) else exc]
+                return [exc]
         return [self._commit([operation])[0] for operation in writes]
 
     def _commit_together(self, writes: list[Write]) -> list[Any]:
@@ -112,7 +116,13 @@ class GroupCommit:
     def _unavailable(self, cause: sqlite3.Error) -> StoreUnavailable:
         problem = StoreUnavailable(
             f"the state in {self._path} cannot be written: {cause}",
-            hint="free space or repair the disk; nothing was changed",
+            hint="end the process that keeps it locked; nothing was changed"
+            if _is_locked(cause)
+            else "free space or repair the disk; nothing was changed",
         )
         problem.__cause__ = cause
         return problem
+
+
+def _is_locked(cause: sqlite3.Error) -> bool:
+    return getattr(cause, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY

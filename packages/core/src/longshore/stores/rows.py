@@ -1,8 +1,11 @@
 """Jobs, events and transfers as rows: a column per field, JSON where a field is a tree."""
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any
 
@@ -16,7 +19,7 @@ from longshore.models.workflow import Resources
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
-_loads = json.loads
+_loads = json.JSONDecoder().decode
 
 Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
 
@@ -38,10 +41,14 @@ def _tree(kind: Any) -> Codec:
     )
 
 
+def _shared(codec: Codec) -> Codec:
+    """Return a codec whose values, which nobody can change, are shared where texts are equal."""
+    return codec[0], lru_cache(1024)(codec[1])
+
+
 _JSON: Codec = (_dumps, _loads)
 _TIME: Codec = (encode_time, decode_time)
 _FLAG: Codec = (int, bool)
-_SAME: Codec = (lambda value: value, lambda value: value)
 
 #: how the fields of a job that are not plain scalars are stored
 _CODECS: Mapping[str, Codec] = MappingProxyType(
@@ -54,12 +61,12 @@ _CODECS: Mapping[str, Codec] = MappingProxyType(
         "next_by": _TIME,
         "parameters": _JSON,
         "enforced": _JSON,
-        "resources": _tree(Resources),
-        "inputs": (lambda value: _dumps(list(value)), lambda text: tuple(_loads(text))),
+        "resources": _shared(_tree(Resources)),
+        "inputs": _shared((lambda value: _dumps(list(value)), lambda text: tuple(_loads(text)))),
         "stop": _tree(StopRequest),
         "outcome": _tree(Outcome),
         "reason": _tree(Reason),
-        "products": _tree(tuple[Product, ...]),
+        "products": _shared(_tree(tuple[Product, ...])),
         "progress": _tree(Progress),
         "dispatched": _FLAG,
         "unconfirmed": _FLAG,
@@ -68,8 +75,11 @@ _CODECS: Mapping[str, Codec] = MappingProxyType(
 )
 
 COLUMNS = tuple(field.name for field in attrs.fields(Job))
-_ROW = tuple((name, *_CODECS.get(name, _SAME)) for name in COLUMNS)
+_values = attrgetter(*COLUMNS)
 _ENCODERS = {name: encode for name, (encode, _) in _CODECS.items()}
+_DECODERS = {name: decode for name, (_, decode) in _CODECS.items()} | dict.fromkeys(
+    ("tenant", "workflow", "version", "backend"), sys.intern
+)  # many jobs in memory share them
 
 
 def encode_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,18 +93,19 @@ def encode_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 def encode_job(job: Job) -> tuple[Any, ...]:
     """Return the row of ``job``, in the order of ``COLUMNS``."""
-    return tuple(
-        None if (value := getattr(job, name)) is None else encode(value) for name, encode, _ in _ROW
-    )
+    return tuple(encode_changes(dict(zip(COLUMNS, _values(job), strict=True))).values())
 
 
 def decode_job(row: Sequence[Any]) -> Job:
     """Return the job of a row in the order of ``COLUMNS``."""
-    fields: dict[str, Any] = {
-        name: None if value is None else decode(value)
-        for (name, _, decode), value in zip(_ROW, row, strict=True)
-    }
-    return Job(**fields)
+    return Job(**_decoded(dict(zip(COLUMNS, row, strict=True))))
+
+
+def _decoded(fields: dict[str, Any]) -> dict[str, Any]:
+    for name, value in fields.items():
+        if value is not None and name in _DECODERS:
+            fields[name] = _DECODERS[name](value)
+    return fields
 
 
 def encode_event(event: JobEvent, data: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -104,10 +115,7 @@ def encode_event(event: JobEvent, data: Mapping[str, Any]) -> tuple[Any, ...]:
 
 def decode_data(text: str) -> dict[str, Any]:
     """Return the data of an event."""
-    return {
-        name: None if value is None else _CODECS.get(name, _SAME)[1](value)
-        for name, value in _loads(text).items()
-    }
+    return _decoded(_loads(text))
 
 
 #: the columns of an event, in the order of ``decode_event``

@@ -167,12 +167,8 @@ class SQLiteStore(Store):
         """Update by compare-and-swap: only the columns that the events name are written."""
 
         def update(connection: sqlite3.Connection) -> None:
-            columns: dict[str, Any] = {}
-            facts: list[tuple[Any, ...]] = []
-            for event in events:
-                data = rows.encode_changes(event.data)
-                facts.append(rows.encode_event(event, data))
-                columns |= data
+            datas = [rows.encode_changes(event.data) for event in events]
+            columns = {name: value for data in datas for name, value in data.items()}
             columns.pop("inferred", None)
             columns["seq"] = job.seq
             columns["updated_at"] = rows.encode_time(job.updated_at or job.created_at)
@@ -181,8 +177,8 @@ class SQLiteStore(Store):
             )
             if not done.rowcount:
                 raise Stale(f"job {job.id} is no longer at seq {expected}")
-            for fact in facts:
-                connection.execute(_INSERT_EVENT, fact)
+            for event, data in zip(events, datas, strict=True):
+                connection.execute(_INSERT_EVENT, rows.encode_event(event, data))
             _put_transfers(connection, transfers)
 
         await self._writer.write(update)

@@ -49,6 +49,8 @@ class Dispatcher:
         inputs: Inputs,
         plans: Plans,
         clock: Clock,
+        *,
+        grace: timedelta = timedelta(seconds=30),
     ) -> None:
         self._name = name
         self._backend = backend
@@ -57,6 +59,7 @@ class Dispatcher:
         self._inputs = inputs
         self._plans = plans
         self._clock = clock
+        self._grace = grace
         self._slots = backend.slots if isinstance(backend, SupportsCapacity) else None
         self._occupied: dict[RunRef, datetime] = {}
         self._under_way: dict[str, anyio.Event] = {}
@@ -123,6 +126,10 @@ class Dispatcher:
             _log.warning("job %s waits for the engine: %s", job.id, exc)
             self._occupied.pop(run_ref(job), None)
             await self._clock.sleep(timedelta(seconds=1))
+        except Exception:  # noqa: BLE001 - one job's trouble never ends the care for the others
+            _log.exception("job %s cannot be dispatched", job.id)
+            self._occupied.pop(run_ref(job), None)
+            await self._clock.sleep(timedelta(seconds=1))
         finally:
             self._under_way.pop(job.id).set()
             self._wake.set()
@@ -149,7 +156,9 @@ class Dispatcher:
             _log.exception("job %s cannot be dispatched", job.id)
             await self._refuse(job, reason("internal", f"{type(exc).__name__}: {exc}"))
             return
-        now = await self._ledger.change(job.id, decisions.on_dispatched)
+        now = await self._ledger.change(
+            job.id, lambda now: decisions.on_dispatched(now) if now.attempt == job.attempt else None
+        )
         if now.is_final or now.attempt != job.attempt:  # ended while the engine created it
             await self._backend.remove(run_ref(job))
             self.release(run_ref(job))
@@ -160,7 +169,11 @@ class Dispatcher:
             if declared.kind is InputKind.ENV and declared.name in job.inputs:
                 environment |= await self._inputs.environment(job, declared)
         return make_spec(
-            workflow, parameters=job.parameters, resources=job.resources, environment=environment
+            workflow,
+            parameters=job.parameters,
+            resources=job.resources,
+            environment=environment,
+            grace=self._grace,
         )
 
     async def _refuse(self, job: Job, why: Reason) -> None:
@@ -169,7 +182,8 @@ class Dispatcher:
 
         def fail(now: Job) -> Step | None:
             waiting = now.state is JobState.QUEUED and not now.dispatched
-            return Step(JobState.FAILED, {"reason": why}) if waiting else None
+            refused = waiting and now.attempt == job.attempt
+            return Step(JobState.FAILED, {"reason": why}) if refused else None
 
         await self._ledger.change(job.id, fail)
         self.release(run_ref(job))
@@ -179,15 +193,20 @@ class Dispatcher:
         now = self._clock.now()
         for ref in [ref for ref, at in self._occupied.items() if at <= now]:
             job = await self._ledger.job(ref.job_id)
-            transfers = await self._store.transfers(ref.job_id, ref.attempt)
-            if job.is_final or job.attempt != ref.attempt or not transfers:
+            if job.is_final or job.attempt != ref.attempt:
+                self.release(ref)  # counted again while it ended
                 continue
             try:
+                transfers = await self._store.transfers(ref.job_id, ref.attempt)
                 plan = await self._plans.sign(job, await self.workflow(job), transfers)
                 await self._backend.renew(ref, plan)
             except (AttemptGone, NotFound) as exc:
                 _log.info("the plan of job %s is not renewed: %s", ref.job_id, exc)
-            self._occupied[ref] = now + PLAN_LIFE / 2
+            except Exception as exc:  # noqa: BLE001 - the others' plans end as well
+                _log.warning("the plan of job %s is not renewed yet: %s", ref.job_id, exc)
+                continue
+            if ref in self._occupied:  # else it ended meanwhile
+                self._occupied[ref] = now + PLAN_LIFE / 2
 
 
 _CODES: Mapping[type[LongshoreError], str] = {

@@ -79,7 +79,9 @@ class Finaliser:
         sent = {(TransferKind.OUTPUT, entry.name): entry for entry in manifest.outputs}
         if manifest.log is not None:
             sent[TransferKind.LOG, "log"] = manifest.log
-        problems = {one.name: reason(one.code, one.message) for one in manifest.problems}
+        problems = {
+            one.name: reason(one.code, f"{one.name}: {one.message}") for one in manifest.problems
+        }
         done: list[Transfer] = []
         products: list[Product] = []
         for one in transfers:
@@ -89,7 +91,7 @@ class Finaliser:
                 try:
                     stored = await self._storage.commit(one.ticket, _receipt(entry))
                 except (NotFound, DataRefused) as exc:
-                    problems[one.name] = reason("output-unavailable", exc.message)
+                    problems[one.name] = reason("output-unavailable", f"{one.name}: {exc.message}")
                     entry = None
                 else:
                     if one.kind is TransferKind.OUTPUT:

@@ -30,8 +30,14 @@ from longshore.uploads import abort_uploads
 RESYNC = timedelta(seconds=60)
 #: an attempt is gone when two lists this far apart do not have it
 SECOND_LOOK = timedelta(seconds=10)
+#: an engine that does not answer for so long does not keep a deadline from passing
+_PATIENCE = timedelta(seconds=5)
 _POLL = timedelta(seconds=1)
 _LONGEST_PAUSE = timedelta(seconds=60)
+#: an attempt only goes forward through these
+_ORDER = {phase: number for number, phase in enumerate(Phase)}
+#: what the engine is done with
+_OVER = frozenset({Phase.ENDED, Phase.TAKEN})
 _log = logging.getLogger("longshore.supervisor")
 
 
@@ -59,7 +65,7 @@ class Supervisor:
         self._finaliser = finaliser
         self._clock = clock
         self._limits = limits
-        self._latest: dict[str, Observation] = {}
+        self._latest: dict[RunRef, Observation] = {}
         self._busy: set[tuple[str, str]] = set()
         self._asked: set[RunRef] = set()
         self._absent: set[RunRef] = set()
@@ -73,6 +79,7 @@ class Supervisor:
             await self._patiently("list the engine", self._resync)
             tasks.start_soon(self._watch)
             tasks.start_soon(self._resync_regularly)
+            tasks.start_soon(self._renew_regularly)
             tasks.start_soon(self._dispatch)
 
     def wake(self) -> None:
@@ -148,42 +155,51 @@ class Supervisor:
                     self._hear(seen)
             except RetryError as exc:
                 _log.warning("the watch of %s ended: %s", self._name, exc)
+            except Exception:  # noqa: BLE001 - a defect of a watch, which is only a hint
+                _log.exception("the watch of %s broke", self._name)
             await self._clock.sleep(timedelta(seconds=1))
             await self._patiently("list the engine", self._resync)
 
     def _hear(self, seen: Observation) -> None:
-        """Take a report; of several on one job that wait, the last one counts."""
-        self._latest[seen.job_id] = seen
-        self._begin("record", seen.job_id, partial(self._record, seen.job_id))
+        """Take a report; of several on one attempt that wait, the furthest one counts."""
+        ref = RunRef(seen.job_id, seen.attempt)
+        waiting = self._latest.get(ref)
+        if waiting is None or _ORDER[seen.phase] >= _ORDER[waiting.phase]:
+            self._latest[ref] = seen
+        self._begin("record", ref.name, partial(self._record, ref))
 
-    async def _record(self, job_id: str) -> None:
-        while (seen := self._latest.pop(job_id, None)) is not None:
+    async def _record(self, ref: RunRef) -> None:
+        while (seen := self._latest.pop(ref, None)) is not None:
             try:
-                job = await self._apply(job_id, seen)
+                await self._take_in(seen)
             except NotFound:
-                _log.warning("the engine has an attempt of job %s, which is unknown", job_id)
-                return
+                _log.warning("the engine has an attempt of job %s, which is unknown", ref.job_id)
             except RetryError:
-                self._latest.setdefault(job_id, seen)
+                self._latest.setdefault(ref, seen)
                 raise
-            if job.is_final:
-                self._begin("settle", job_id, partial(self._settle, job))
-            elif job.attempt > seen.attempt:
-                await self._drop(RunRef(job_id, seen.attempt, job.tenant))
-            elif job.state is JobState.STAGING_OUT and seen.phase is Phase.ENDED:
-                self._begin("finalise", job_id, partial(self._finalise, job))
+
+    async def _take_in(self, seen: Observation) -> None:
+        job = await self._apply(seen)
+        if job.attempt > seen.attempt:
+            await self._drop(RunRef(job.id, seen.attempt, job.tenant))
+        elif job.is_final:
+            self._begin("settle", job.id, partial(self._settle, job))
+        elif job.attempt == seen.attempt:
+            self._dispatcher.occupy(job)
+            if job.state is JobState.STAGING_OUT and seen.phase in _OVER:
+                self._begin("finalise", job.id, partial(self._finalise, job))
 
     async def _drop(self, stale: RunRef) -> None:
         """Remove an attempt that another one followed."""
         await self._backend.remove(stale)
         self._dispatcher.release(stale)
 
-    async def _apply(self, job_id: str, seen: Observation) -> Job:
+    async def _apply(self, seen: Observation) -> Job:
         restartable = False
         if seen.phase is Phase.TAKEN:
-            restartable = (await self._workflow(await self._ledger.job(job_id))).restartable
+            restartable = (await self._workflow(await self._ledger.job(seen.job_id))).restartable
         return await self._ledger.change(
-            job_id, lambda now: decisions.on_observation(now, seen, restartable=restartable)
+            seen.job_id, lambda now: decisions.on_observation(now, seen, restartable=restartable)
         )
 
     async def _workflow(self, job: Job) -> Workflow:
@@ -195,7 +211,27 @@ class Supervisor:
         while True:
             await self._clock.sleep(SECOND_LOOK if self._absent else RESYNC)
             await self._patiently("list the engine", self._resync)
+
+    async def _renew_regularly(self) -> None:
+        while True:
+            await self._clock.sleep(RESYNC)
             await self._patiently("renew the plans", self._dispatcher.renew_due)
+
+    async def look(self, jobs: Sequence[Job]) -> None:
+        """Take in what the engine has of ``jobs`` now, to the end where it came to one.
+
+        Their time is over: what happened while nobody looked must count before that does.
+        """
+        ids = {job.id for job in jobs if job.backend == self._name}
+        observations: Sequence[Observation] = ()
+        with anyio.move_on_after(_PATIENCE.total_seconds() if ids else 0):
+            observations = (await self._backend.snapshot()).observations
+        for seen in observations:
+            if seen.job_id in ids:
+                job = await self._apply(seen)
+                is_ours = job.attempt == seen.attempt and seen.phase in _OVER
+                if is_ours and job.state is JobState.STAGING_OUT:
+                    await self._finalise(job)
 
     async def _resync(self) -> None:
         """Compare the engine's list with the store; recovery is the running path."""
@@ -207,8 +243,9 @@ class Supervisor:
         after = ""
         while page := await self._store.unfinished(self._name, after=after):
             for job in page:
-                if job.dispatched:
-                    self._dispatcher.occupy(job)
+                now = await self._ledger.latest(job.id)  # it may have ended since it was listed
+                if now.dispatched and not now.is_final:
+                    self._dispatcher.occupy(now)
                 if self._is_missing(job, snapshot.as_of) and (job.id, job.attempt) not in there:
                     absent.add(run_ref(job))
                     if run_ref(job) in self._absent:
@@ -222,14 +259,19 @@ class Supervisor:
 
     async def _give_up(self, job: Job) -> None:
         """Two lists in a row lack the attempt: what it left in the storage is all there is."""
-        job = await self._ledger.change(job.id, decisions.on_absence)
-        if job.state is JobState.STAGING_OUT:
+        seq, attempt = job.seq, job.attempt
+        job = await self._ledger.change(
+            job.id, lambda now: decisions.on_absence(now) if now.seq == seq else None
+        )
+        if job.state is JobState.STAGING_OUT and job.attempt == attempt:
             await self._finalise(job)
 
     # the end
 
     async def _finalise(self, job: Job) -> None:
-        await self._finaliser.finalise(job, await self._workflow(job))
+        job = await self._ledger.job(job.id)
+        if not job.is_final:  # else its deadline was faster: nothing of it is committed any more
+            await self._finaliser.finalise(job, await self._workflow(job))
 
     async def _settle(self, job: Job) -> None:
         """Remove what a final job left in the engine, and drop uploads that nobody commits.

@@ -294,21 +294,23 @@ def remove_plain(path: str) -> bool:
     return True
 
 
-def remove(path: str) -> None:
-    """Remove an attempt at once, then delete what was in it.
+def set_aside(path: str) -> str | None:
+    """Remove an attempt by one rename; return where its directory is now, None without one.
 
-    A kill in between leaves no half of an attempt, which would look like one that never started:
-    what is left is no attempt any more, and ``sweep`` deletes it.
+    A kill while it is emptied leaves no half of an attempt, which would look like one that never
+    was: what is left there is no attempt any more, and ``sweep`` deletes it.
 
     Raises:
-        OSError: something cannot be deleted.
+        OSError: it cannot be moved.
     """
     gone = f"{_removed(os.path.dirname(path))}/{os.path.basename(path)}"
-    if os.path.exists(gone):
+    if os.path.lexists(gone):
         delete(gone)  # of an earlier removal that was cut short
-    with contextlib.suppress(FileNotFoundError):
+    try:
         os.rename(path, gone)
-        delete(gone)
+    except FileNotFoundError:
+        return None
+    return gone
 
 
 def sweep(root: str) -> None:

@@ -233,10 +233,11 @@ class LocalBackend(WorkflowBackend):
         if not was_over and attempts.is_accepted(path):
             await self._end(path)
         with _unavailable("remove the attempt"):
-            if not (was_over and self._spares.keep(path)) and not attempts.remove_plain(
-                path
-            ):  # most are; a hop to a thread costs more
-                await anyio.to_thread.run_sync(attempts.remove, path)
+            gone = attempts.set_aside(path)
+            if gone is None or (was_over and self._spares.keep(gone)):
+                return
+            if not attempts.remove_plain(gone):  # most are; a hop to a thread costs more
+                await anyio.to_thread.run_sync(attempts.delete, gone)
 
     async def _end(self, path: str) -> None:
         await self._request_stop(path, Stop(grace=0.0, discard=True))

@@ -142,6 +142,10 @@ class Runner:
         self._finish(attempt, outcome)
 
     def _finish(self, attempt: Tended, outcome: Outcome) -> None:
+        if os.statvfs(attempt.path).f_bavail == 0:
+            # nobody could write down how it ended; the scratch is what filled the disk, if we did
+            with contextlib.suppress(OSError):
+                attempts.delete(f"{attempt.path}/tmp")  # noqa: S108 - not the system's
         attempt.note_outcome(outcome)
         problem = self._stage_out(attempt, outcome)
         attempt.note(Phase.ENDED, message=problem)
