@@ -222,6 +222,16 @@ class Harness:
             ).fetchall()
         return [(str(i), str(s), int(n), str(code)) for i, s, n, code in found]
 
+    def history(self) -> str:
+        """Return reason, outcome and events of some jobs that did not succeed."""
+        with contextlib.closing(sqlite3.connect(self.home / "state.db", timeout=10)) as database:
+            found = database.execute(
+                "SELECT id, reason, outcome FROM jobs WHERE state != 'SUCCEEDED' LIMIT 3"
+            ).fetchall()
+            events = "SELECT seq, type, at, data FROM events WHERE job_id = ? ORDER BY seq"
+            lines = [(*row, *database.execute(events, row[:1]).fetchall()) for row in found]
+        return "\n".join(str(part) for line in lines for part in line)
+
     def reasons(self) -> collections.Counter[str]:
         """Return the codes of the reasons why jobs did not succeed."""
         return collections.Counter(code for _, _, _, code in self.rows() if code != "None")

@@ -18,7 +18,7 @@ def test_no_submission_is_lost_or_run_twice_while_the_service_is_killed(
     tally = harness.run()
     count(str(tally))
     assert tally.submitted == 2000
-    assert tally.faults == {}
+    assert tally.faults == {}, harness.history()
 
 
 def test_nothing_runs_twice_while_keepers_and_runners_are_killed_as_well(

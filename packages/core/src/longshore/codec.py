@@ -65,7 +65,7 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     """
     try:
         return converter.structure(json.loads(text), kind)
-    except (cattrs.BaseValidationError, TypeError, KeyError, AttributeError) as exc:
+    except (cattrs.BaseValidationError, TypeError, KeyError, AttributeError, RecursionError) as exc:
         raise ValueError(
             f"not a {kind.__name__}: {'; '.join(cattrs.transform_error(exc))}"
         ) from exc

@@ -50,9 +50,14 @@ def _folder_mistakes(directory: Path | None, word: str) -> Iterator[str]:
     if directory is None:
         yield f"{FOLDER} is the folder beside a definition's file, and this one has no file"
     elif word.startswith(f"{FOLDER}/") and not _PLACEHOLDER.search(word):
-        file = directory / word[len(FOLDER) + 1 :]
-        if ".." in file.parts or not file.exists():
-            yield f"there is no {file}"
+        file = directory / word[len(FOLDER) :].lstrip("/")
+        try:
+            found = ".." not in file.parts and file.exists()
+        except OSError as exc:  # a name that is too long, a folder that may not be looked into
+            yield f"{file} cannot be looked for: {exc.strerror}"
+        else:
+            if not found:
+                yield f"there is no {file}"
 
 
 def _mount_mistakes(workflow: Workflow) -> Iterator[tuple[str, str]]:

@@ -292,7 +292,7 @@ def _parameters(reader: _Reader, where: str, value: object) -> dict[str, Any]:
         if isinstance(rule, Mapping) and "default" in rule:
             place = pointer("parameters", name)
             for problem in check_parameters(closed, {name: rule["default"]}):
-                if problem.where.startswith(place):  # others are about what is absent here
+                if f"{problem.where}/".startswith(f"{place}/"):  # others: what is absent here
                     reader.problem(f"{where}.properties.{name}.default", problem.message)
     return closed
 

@@ -145,6 +145,9 @@ class JobHandle:
         """
 
         async def end(it: Embedded) -> Job:
+            job = await it.host.service.job(TENANT, self.id)
+            if job.is_final:  # also for who cannot wait at all
+                return job
             with anyio.fail_after(timeout):
                 async for _ in it.host.service.follow(TENANT, self.id):
                     pass

@@ -23,6 +23,8 @@ PREFIX = "LS_PARAM_"
 MAX_STRING = 64 * 1024
 MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
+#: bytes of one value as a variable: the kernel starts no program with 128 KiB in one
+MAX_VARIABLE = 120 * 1024
 #: keywords whose properties ``additionalProperties`` beside them does not see
 _COMPOSING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "$dynamicRef"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z")
@@ -62,17 +64,24 @@ def check_schema(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
         return (Problem("/$schema", f"only {DIALECT} is supported"),)
     try:
         text = json.dumps(closed_schema(schema), allow_nan=False)
-        if (problem := _bounds(json.loads(text), "")) is None:
+        if (problem := _bounds(json.loads(text), "")) is not None:
+            return (problem,)
+        mistakes = _compile(json.dumps({"$ref": DIALECT})).iter_errors(json.loads(text))
+        problems = dict.fromkeys(
+            Problem(pointer(*one.instance_path), f"is not a JSON Schema: {one.message}")
+            for one in mistakes
+        )
+        if not problems:
             _compile(text)
     except (TypeError, ValueError, RecursionError) as exc:
         where = pointer(*getattr(exc, "instance_path", ()))
         return (Problem(where, f"is not a JSON Schema: {getattr(exc, 'message', exc)}"),)
-    return () if problem is None else (problem,)
+    return tuple(problems)
 
 
 def check_parameters(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Problem, ...]:
     """Return what is wrong with ``values``; places are JSON Pointers below ``/parameters``."""
-    problem = _bounds(values, "/parameters")
+    problem = _bounds(dict(values), "/parameters")
     if problem is not None:
         return (problem,)
     if not schema:
@@ -110,6 +119,9 @@ def parameter_environment(values: Mapping[str, Any]) -> dict[str, str]:
             problems.append(Problem(pointer("parameters", name), "is no name of a parameter"))
         elif "\0" in text:
             problems.append(Problem(pointer("parameters", name), "holds NUL"))
+        elif len(text.encode()) > MAX_VARIABLE:
+            message = f"has more than {MAX_VARIABLE} bytes as a variable"
+            problems.append(Problem(pointer("parameters", name), message))
         elif variable in environment:
             message = f"is {variable} for the worker, and so is another parameter"
             problems.append(Problem(pointer("parameters", name), message))
@@ -161,8 +173,10 @@ def _bounds(values: object, where: str) -> Problem | None:
             return Problem(place, message)
         if size > MAX_BYTES:
             return Problem(where, f"is longer than {MAX_BYTES} bytes")
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             for name, item in value.items():
+                if not isinstance(name, str):
+                    return Problem(place, f"{name!r} is no name: not a text")
                 todo += [(name, place, depth), (item, place + pointer(name), depth + 1)]
         elif isinstance(value, list | tuple):
             todo += [(item, f"{place}/{n}", depth + 1) for n, item in enumerate(value)]
@@ -181,6 +195,6 @@ def _bound(value: object, depth: int) -> tuple[str, int]:
         return ("", 8) if math.isfinite(value) else ("is not a finite number", 0)
     if isinstance(value, int):  # beyond a double, JSON readers disagree
         return ("", 8) if abs(value) < 2**64 else ("is too large a number", 0)
-    if isinstance(value, Mapping | list | tuple):
+    if isinstance(value, dict | list | tuple):
         return ("is nested too deeply", 0) if depth > MAX_DEPTH else ("", 2)
     return ("", 4) if value is None else (f"a {type(value).__name__} is not JSON", 0)

@@ -6,8 +6,11 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
-_SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([kKMGTP]i?B?|B)?\s*\Z")
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s)?\Z")
+_SIZE = re.compile(r"\s*([0-9]{1,19})(?:\.([0-9]{1,19}))?\s*([kKMGTP]i?B?|B)?\s*\Z")
+_DURATION = re.compile(
+    r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+(?:\.[0-9]+)?)s)?\Z"
+    r"|([0-9]+(?:\.[0-9]+)?)\Z"
+)
 #: most bytes (a signed 64-bit number holds them), longest duration, most CPUs or GPUs
 _LARGEST = 2**63 - 1
 _LONGEST = timedelta(days=3650)
@@ -28,17 +31,19 @@ def parse_size(value: object) -> int:
     match = _SIZE.match(value) if isinstance(value, str) else None
     if match is None:
         raise ValueError(f"{value!r} is not a size such as '1 GiB' or a number of bytes")
-    unit = match[2] or "B"
+    whole, fraction, unit = match[1], match[2] or "0", match[3] or "B"
     power = "BKMGTP".index(unit[0].upper())
     factor = (1000 if power and unit.endswith("B") and "i" not in unit else 1024) ** power
-    size = float(match[1]) * factor
+    size = int(whole) * factor + int(fraction) * factor // 10 ** len(fraction)
     if size > _LARGEST:
         raise ValueError(f"{value!r} is more than {_LARGEST} bytes")
-    return int(size)
+    return size
 
 
 def parse_duration(value: object) -> timedelta:
     """Return a duration for ``"1h"``, ``"90s"``, ``"1h30m"`` or a number of seconds.
+
+    The number may be a text, as every value of the environment is.
 
     Raises:
         ValueError: not a duration.
@@ -57,8 +62,8 @@ def _seconds(value: object) -> float | None:
     match = _DURATION.match(value.strip()) if isinstance(value, str) and value.strip() else None
     if match is None:
         return None
-    days, hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    days, hours, minutes, seconds, alone = (float(part or 0) for part in match.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + seconds + alone
 
 
 def format_size(size: int) -> str:

@@ -66,8 +66,8 @@ def load_plugins(
 ) -> Plugins:
     """Find and check all plug-ins.
 
-    A plug-in that fails to import is reported in the log and in ``broken``: it does not take the
-    host down, unless the settings ask for it by name.
+    A plug-in that fails to import, or whose hook raises, is reported in the log and in ``broken``:
+    it does not take the host down, unless the settings ask for it by name.
 
     Args:
         installed: look for installed distributions.
@@ -94,12 +94,11 @@ def load_plugins(
         except PluginError:
             raise
         except Exception as exc:  # noqa: BLE001 - a stranger's import may raise anything
-            _log.warning("plug-in %s cannot be loaded: %s: %s", name, type(exc).__name__, exc)
-            broken.append(Broken(name, exc))
+            broken.append(_report(name, exc))
     _check(manager.check_pending)
     return Plugins(
-        _collect(manager, owners, "longshore_workflow_backends", WorkflowBackendPlugin),
-        _collect(manager, owners, "longshore_storage_backends", StorageBackendPlugin),
+        _collect(manager, owners, broken, "longshore_workflow_backends", WorkflowBackendPlugin),
+        _collect(manager, owners, broken, "longshore_storage_backends", StorageBackendPlugin),
         tuple(broken),
     )
 
@@ -119,6 +118,11 @@ def _register(
     _check(lambda: manager.register(plugin))
 
 
+def _report(owner: str, error: Exception) -> Broken:
+    _log.warning("plug-in %s cannot be loaded: %s: %s", owner, type(error).__name__, error)
+    return Broken(owner, error)
+
+
 def _check(step: Callable[[], object]) -> None:
     try:
         step()
@@ -127,12 +131,21 @@ def _check(step: Callable[[], object]) -> None:
 
 
 def _collect(
-    manager: pluggy.PluginManager, owners: Mapping[int, str], hook: str, kind: type[R]
+    manager: pluggy.PluginManager,
+    owners: Mapping[int, str],
+    broken: list[Broken],
+    hook: str,
+    kind: type[R],
 ) -> dict[str, R]:
     found: dict[str, tuple[R, str]] = {}
     for implementation in getattr(manager.hook, hook).get_hookimpls():
         owner = owners[id(implementation.plugin)]
-        for record in implementation.function():
+        try:
+            records = list(implementation.function())
+        except Exception as exc:  # noqa: BLE001 - as may its hooks
+            broken.append(_report(owner, exc))
+            continue
+        for record in records:
             _check_record(record, kind, owner)
             if record.name in found:
                 raise DuplicatePlugin(
@@ -146,7 +159,7 @@ def _collect(
 def _check_record(record: Any, kind: type[Record], owner: str) -> None:
     if not isinstance(record, kind):
         raise PluginError(f"{owner} returns {record!r}, which is no {kind.__name__}")
-    if not _NAME.match(record.name):
+    if not isinstance(record.name, str) or not _NAME.match(record.name):
         raise PluginError(f"{owner} names a plug-in {record.name!r}: use [a-z][a-z0-9-]*")
     if not attrs.has(record.settings):
         raise PluginError(f"{owner}: settings of {record.name!r} must be an attrs class")

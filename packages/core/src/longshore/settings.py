@@ -5,9 +5,13 @@ sets ``slots`` in ``[backends.local]``. A missing section keeps its embedded def
 """
 
 import enum
+import math
+import os
+import re
 import tomllib
+import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +24,7 @@ from longshore.quantities import parse_duration
 from longshore.suggestions import did_you_mean
 
 T = TypeVar("T")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
 ENVIRONMENT_PREFIX = "LONGSHORE_"
 #: variables with the prefix that are no settings
 NOT_SETTINGS = frozenset({"LONGSHORE_CONFIG", "LONGSHORE_STATE", "LONGSHORE_DEBUG"})
@@ -78,15 +83,16 @@ def load_table(path: Path | None, environment: Mapping[str, str]) -> dict[str, A
     """
     table: dict[str, Any] = {}
     if path is None and environment.get("LONGSHORE_CONFIG"):
-        path = Path(environment["LONGSHORE_CONFIG"]).expanduser()
+        path = Path(os.path.expanduser(environment["LONGSHORE_CONFIG"]))  # noqa: PTH111 - Path raises for ~nobody
     if path is not None:
         try:
             table = tomllib.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as exc:
+        except (OSError, ValueError, RecursionError) as exc:
             raise SettingsInvalid(f"{path} cannot be read: {exc}") from exc
-        folder = table.get("workflows")
-        if isinstance(folder, dict) and isinstance(folder.get("directory"), str):
-            folder["directory"] = str(path.absolute().parent / folder["directory"])
+        section = table.get("workflows")
+        folder = section.get("directory") if isinstance(section, dict) else None
+        if isinstance(folder, str) and not folder.startswith("~"):
+            table["workflows"]["directory"] = str(path.absolute().parent / folder)
     for name, value in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
             _put(table, name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__"), value)
@@ -125,6 +131,7 @@ def parse_settings(table: Mapping[str, Any], *, source: str = "settings") -> Set
                 name: _plugin(settings, name)
                 for name, settings in inner.items()
                 if _is_table(settings, f"{section}.{name}", problems)
+                and _is_name(name, f"{section}.{name}", problems)
             }
     if problems:
         raise SettingsInvalid(f"the settings have mistakes ({source})", problems)
@@ -135,6 +142,14 @@ def _is_table(value: object, where: str, problems: list[Problem]) -> bool:
     if not isinstance(value, Mapping):
         problems.append(Problem(where, "must be a table"))
     return isinstance(value, Mapping)
+
+
+def _is_name(name: str, where: str, problems: list[Problem]) -> bool:
+    """Say whether a name, which is that of a directory too, has no more than a name needs."""
+    if not _NAME.match(name):
+        problems.append(Problem(where, "use letters, digits, '_' and '-' for a name"))
+        return False
+    return True
 
 
 def _plugin(table: Mapping[str, Any], default: str) -> PluginSettings:
@@ -183,19 +198,26 @@ def _collect(kind: type[T], table: Mapping[str, Any], where: str, problems: list
 
 def _convert(value: object, kind: Any) -> Any:
     """Return ``value``, which may be text of the environment, as the declared type."""
-    options = typing.get_args(kind) or (kind,)
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, list | tuple):
-            raise TypeError(f"{value!r} is no list")
-        return tuple(_convert(one, options[0]) for one in value)
-    if value is None or isinstance(value, dict | list) or Any in options:
-        return value
-    for option in options:
-        if option in _CONVERSIONS:
-            return _CONVERSIONS[option](value)
-        if isinstance(option, type) and issubclass(option, enum.Enum):
-            return _to_member(option, value)
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin in _UNIONS:
+        if value is None and types.NoneType in inner:
+            return None
+        return _convert(value, next(one for one in inner if one is not types.NoneType))
+    if origin is tuple:
+        return tuple(_convert(one, inner[0]) for one in _to_list(value))
+    if kind in _CONVERSIONS:
+        return _CONVERSIONS[kind](value)
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return _to_member(kind, value)
     return value
+
+
+def _to_list(value: object) -> Sequence[object]:
+    if isinstance(value, str):  # of the environment
+        return [one.strip() for one in value.split(",") if one.strip()]
+    if isinstance(value, list | tuple):
+        return value
+    raise TypeError(f"{value!r} is no list")
 
 
 def _to_member(kind: type[enum.Enum], value: object) -> enum.Enum:
@@ -219,9 +241,13 @@ def _to_number(kind: type[int] | type[float]) -> Callable[[object], int | float]
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise TypeError(f"{value!r} is no number")
         try:
-            return kind(value)
-        except ValueError:
-            raise ValueError(f"{value!r} is no number") from None
+            number = kind(value)
+            right = math.isfinite(number) and (isinstance(value, str) or number == value)
+        except (ValueError, OverflowError):
+            right = False
+        if not right:
+            raise ValueError(f"{value!r} is no {'whole ' if kind is int else ''}number")
+        return number
 
     return convert
 
@@ -232,12 +258,20 @@ def _to_text(value: object) -> str:
     return value
 
 
+def _to_path(value: object) -> Path:
+    try:
+        return Path(value if isinstance(value, Path) else _to_text(value)).expanduser()
+    except RuntimeError:
+        raise ValueError(f"{value} is below the home of nobody known here") from None
+
+
+_UNIONS = (typing.Union, types.UnionType)
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _CONVERSIONS: Mapping[type[Any], Callable[[object], Any]] = {
     bool: _to_bool,
     int: _to_number(int),
     float: _to_number(float),
     timedelta: parse_duration,
-    Path: lambda value: Path(value if isinstance(value, Path) else _to_text(value)).expanduser(),
+    Path: _to_path,
     str: _to_text,
 }

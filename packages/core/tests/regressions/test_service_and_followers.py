@@ -125,6 +125,13 @@ def test_all_events_are_given_also_when_they_are_many(tmp_path: Path) -> None:
         assert [event.seq for event in longshore.job(job.id).events()] == list(range(1, 2501))
 
 
+def test_a_final_job_needs_no_waiting(tmp_path: Path) -> None:
+    with Longshore.open(tmp_path, settings=TABLE, workflows=[SCRIPT]) as longshore:
+        job = longshore.run("script")
+        job.wait(30)
+        assert job.wait(0).state is S.SUCCEEDED
+
+
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_page_of_nothing_is_refused(tmp_path: Path, limit: int) -> None:
     with Longshore.open(tmp_path, settings=TABLE) as longshore, pytest.raises(RequestInvalid):

@@ -7,8 +7,9 @@ import anyio
 import pytest
 
 from longshore import Longshore
-from longshore.errors import NotFound, RequestInvalid, StoreUnavailable
+from longshore.errors import NotFound, RequestInvalid, SettingsInvalid, StoreUnavailable
 from longshore.models import JobRequest, Workflow
+from longshore.settings import parse_settings
 from longshore.stores import sqlite
 from longshore.stores.sqlite import open_sqlite
 from longshore.testing.store import add, make_job
@@ -52,3 +53,9 @@ def test_text_that_no_store_keeps_is_a_mistake_of_the_caller(tmp_path: Path) -> 
             longshore.submit(JobRequest(workflow="script"), key="\udcff")
         job = longshore.submit(JobRequest(workflow="script", start=False))
         assert list(job.events(10**30)) == []
+
+
+@pytest.mark.parametrize("name", ["../../elsewhere", "", "a/b", ".."])
+def test_a_backend_whose_name_would_lead_out_of_the_state_directory_is_refused(name: str) -> None:
+    with pytest.raises(SettingsInvalid, match="for a name"):
+        parse_settings({"backends": {name: {"plugin": "local"}}})

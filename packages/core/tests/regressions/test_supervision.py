@@ -275,3 +275,35 @@ async def test_an_engine_that_does_not_answer_holds_no_deadline_up(
         await host.service.cancel("acme", job.id)
         job = await lab.reached(host, job, lambda job: job.is_final)
         assert (job.state, job.unconfirmed) == (S.CANCELED, True)
+
+
+async def test_a_create_that_was_not_acknowledged_is_repeated_also_when_the_engine_is_full(
+    lab: Lab,
+) -> None:
+    lab.engine.slots = 1
+    async with lab.host(supervised=False) as host:
+        job = (await host.service.submit("acme", JobRequest(workflow="script"))).job
+    ref = RunRef(job.id, 1, "acme")
+    lab.engine.tell(ref, Phase.WAITING, hint=False)  # as if killed before it was stored
+    async with lab.host() as host:
+        await lab.reached(host, job, lambda job: job.dispatched)
+        assert ("submit", ref) in lab.engine.calls
+
+
+async def test_lists_that_follow_each_other_at_once_do_not_give_a_job_up(lab: Lab) -> None:
+    async with lab.host() as host:
+        job, ref = await lab.submitted(host)
+        supervisor = host._supervisors["engine"]
+        seen = lab.engine.attempts.pop(ref)
+        for _ in range(3):
+            await supervisor._resync()
+        lab.engine.attempts[ref] = seen
+        await anyio.wait_all_tasks_blocked()
+        assert (await host.service.job("acme", job.id)).state is S.QUEUED
+
+
+async def test_an_attempt_that_stays_away_is_given_up(lab: Lab, quick_looks: None) -> None:
+    async with lab.host() as host:
+        job, ref = await lab.submitted(host)
+        del lab.engine.attempts[ref]
+        assert (await lab.reached(host, job, S.FAILED)).reason.code == "lost"

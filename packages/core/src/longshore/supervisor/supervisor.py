@@ -68,7 +68,7 @@ class Supervisor:
         self._latest: dict[RunRef, Observation] = {}
         self._busy: set[tuple[str, str]] = set()
         self._asked: set[RunRef] = set()
-        self._absent: set[RunRef] = set()
+        self._absent: dict[RunRef, datetime] = {}
         self._tasks: TaskGroup
         ledger.notify(self._notice)
 
@@ -185,7 +185,8 @@ class Supervisor:
         elif job.is_final:
             self._begin("settle", job.id, partial(self._settle, job))
         elif job.attempt == seen.attempt:
-            self._dispatcher.occupy(job)
+            if job.dispatched:  # else its create is repeated first
+                self._dispatcher.occupy(job)
             if job.state is JobState.STAGING_OUT and seen.phase in _OVER:
                 self._begin("finalise", job.id, partial(self._finalise, job))
 
@@ -239,7 +240,7 @@ class Supervisor:
         there = {(seen.job_id, seen.attempt) for seen in snapshot.observations}
         for seen in snapshot.observations:
             self._hear(seen)
-        absent: set[RunRef] = set()
+        absent: dict[RunRef, datetime] = {}
         after = ""
         while page := await self._store.unfinished(self._name, after=after):
             for job in page:
@@ -247,8 +248,10 @@ class Supervisor:
                 if now.dispatched and not now.is_final:
                     self._dispatcher.occupy(now)
                 if self._is_missing(job, snapshot.as_of) and (job.id, job.attempt) not in there:
-                    absent.add(run_ref(job))
-                    if run_ref(job) in self._absent:
+                    # a watch that ends again and again lists, too: the time counts, not the lists
+                    since = min(self._absent.get(run_ref(job), snapshot.as_of), snapshot.as_of)
+                    absent[run_ref(job)] = since
+                    if snapshot.as_of - since >= SECOND_LOOK:
                         self._begin("give up", job.id, partial(self._give_up, job))
             after = page[-1].id
         self._absent = absent

@@ -1,23 +1,35 @@
 """Tests for the authors of plug-ins: contracts to inherit, and fakes.
 
-``StorageBackendContract``, ``StoreContract`` and ``WorkflowBackendContract`` are classes to inherit in a test module
-of one's own; their docstrings say what the heir supplies.
+``StorageBackendContract``, ``StoreContract`` and ``WorkflowBackendContract`` are classes to inherit
+in a test module of one's own; their docstrings say what the heir supplies.
 """
 
 import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from longshore.testing.fake_backend import FakeWorkflowBackend
+    from longshore.testing.fakes import FakeClock
     from longshore.testing.storage_backend import StorageBackendContract
     from longshore.testing.store import StoreContract
+    from longshore.testing.workflow_backend import WorkflowBackendContract
 
 # imported when asked for: pytest rewrites the assertions only of what is imported after it said so
 _MODULES = {
+    "FakeClock": "longshore.testing.fakes",
+    "FakeWorkflowBackend": "longshore.testing.fake_backend",
     "StorageBackendContract": "longshore.testing.storage_backend",
     "StoreContract": "longshore.testing.store",
+    "WorkflowBackendContract": "longshore.testing.workflow_backend",
 }
 
-__all__ = ["StorageBackendContract", "StoreContract"]
+__all__ = [
+    "FakeClock",
+    "FakeWorkflowBackend",
+    "StorageBackendContract",
+    "StoreContract",
+    "WorkflowBackendContract",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -2,4 +2,11 @@
 
 import pytest
 
-pytest.register_assert_rewrite("longshore.testing.storage_backend", "longshore.testing.store")
+pytest.register_assert_rewrite(
+    "longshore.testing.storage_backend",
+    "longshore.testing.lab",
+    "longshore.testing.store",
+    "longshore.testing.store_queries",
+    "longshore.testing.workflow_backend",
+    "longshore.testing.workflow_results",
+)

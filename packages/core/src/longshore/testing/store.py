@@ -1,20 +1,17 @@
 """The contract of a store, as tests to inherit."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import timedelta
 
 import anyio
 import attrs
 import pytest
 
 from longshore.errors import Conflict, Stale
-from longshore.ids import new_id
 from longshore.jobs import Step, create, replay, take
-from longshore.lifecycle import FINAL, JobState
+from longshore.lifecycle import JobState
 from longshore.models import (
     Fault,
-    Job,
     JobEvent,
     Outcome,
     OutcomeKind,
@@ -22,67 +19,32 @@ from longshore.models import (
     Progress,
     Reason,
     Resources,
-    StopRequest,
-    Workflow,
 )
 from longshore.stores.abc import JobQuery, Store
+from longshore.testing.store_queries import StoreQueries
+from longshore.testing.store_samples import (
+    SECOND,
+    STOP,
+    T0,
+    add,
+    make_job,
+    make_transfer,
+    move,
+)
 from longshore.transfer import (
-    Transfer,
     TransferKind,
     TransferState,
     UploadReceipt,
-    UploadTicket,
 )
 
-_T0 = datetime(2026, 1, 1, 12, 30, 15, 123456, tzinfo=UTC)
-_SECOND = timedelta(seconds=1)
-_STOP = StopRequest(by="acme", why="cancel", at=_T0)
-_WITH_WORKER = (JobState.QUEUED, JobState.STAGING_IN, JobState.RUNNING)
-
-
-def make_job(number: int = 0, /, **fields: object) -> Job:
-    """Return a job that was created ``number`` seconds after the first; its id sorts so, too."""
-    at = _T0 + number * _SECOND
-    job = Job(
-        id=new_id(at, lambda _: number),
-        tenant="acme",
-        workflow="wordcount",
-        version="1",
-        backend="local",
-        created_at=at,
-    )
-    return attrs.evolve(job, **fields)  # type: ignore[arg-type]  # the caller names fields of Job
-
-
-def make_transfer(job: Job, name: str = "text", attempt: int = 0, **fields: object) -> Transfer:
-    """Return an open upload of ``job``."""
-    ticket = UploadTicket(
-        id=f"{job.id}-{attempt}-{name}", key=name, upload_id="u", max_size=10, part_size=5
-    )
-    transfer = Transfer(
-        job_id=job.id, attempt=attempt, kind=TransferKind.INPUT, name=name, ticket=ticket
-    )
-    return attrs.evolve(transfer, **fields)  # type: ignore[arg-type]  # the caller names fields of Transfer
-
-
-async def add(store: Store, job: Job, transfers: Sequence[Transfer] = ()) -> Job:
-    """Add ``job`` with the event that makes it, and return what the store returned."""
-    born, event = create(job)
-    return await store.add(born, [event], transfers)
-
-
-async def move(store: Store, job: Job, step: Step, at: datetime | None = None) -> Job:
-    """Save ``step`` on top of ``job``, and return the job after it."""
-    changed, events = take(job, step, at or job.created_at)
-    await store.save(changed, events, expected=job.seq)
-    return changed
+__all__ = ["StoreContract", "add", "make_job", "make_transfer", "move"]
 
 
 def _places(events: Sequence[JobEvent]) -> list[int]:
     return [event.position for event in events]
 
 
-class StoreContract:
+class StoreContract(StoreQueries):
     """What every store does. Inherit it as ``class TestMine(StoreContract)``.
 
     Supply the fixture ``store``: an open store that holds nothing.
@@ -129,7 +91,7 @@ class StoreContract:
             resources=Resources(cpu=0.5, memory=7, gpu=2, walltime=timedelta(seconds=1.5)),
             inputs=("a", "b"),
             dispatched=True,
-            stop=_STOP,
+            stop=STOP,
             outcome=Outcome(kind=OutcomeKind.STOPPED, exit_code=143, by="acme", why="cancel"),
             reason=Reason("oom", Fault.APP, "a sentence", "a hint", retryable=True),
             products=(Product(name="counts", size=3, sha256="00"),),
@@ -137,10 +99,10 @@ class StoreContract:
             enforced={"memory": "cgroup"},
             unconfirmed=True,
             purged=True,
-            started_at=_T0 + _SECOND,
-            finished_at=_T0 + 2 * _SECOND,
+            started_at=T0 + SECOND,
+            finished_at=T0 + 2 * SECOND,
             next_what="end",
-            next_by=_T0 + 3 * _SECOND,
+            next_by=T0 + 3 * SECOND,
             key="k",
             fingerprint="f",
         )
@@ -200,7 +162,7 @@ class StoreContract:
 
     async def test_a_change_is_kept_with_its_events_and_transfers(self, store: Store) -> None:
         job = await add(store, make_job())
-        changed, events = take(job, Step(JobState.RUNNING, {"dispatched": True}), _T0 + _SECOND)
+        changed, events = take(job, Step(JobState.RUNNING, {"dispatched": True}), T0 + SECOND)
         await store.save(changed, events, expected=job.seq, transfers=[make_transfer(job)])
         assert await store.job(job.id) == changed
         stored = await store.events(job.id)
@@ -216,7 +178,7 @@ class StoreContract:
         assert await store.transfers(job.id) == (make_transfer(job),)
 
     async def test_values_can_be_taken_away_again(self, store: Store) -> None:
-        job = await add(store, make_job(next_what="inputs", next_by=_T0, dispatched=True))
+        job = await add(store, make_job(next_what="inputs", next_by=T0, dispatched=True))
         cleared = {"next_what": None, "next_by": None, "dispatched": False}
         job = await move(store, job, Step(None, cleared, "Cleared"))
         assert await store.job(job.id) == job
@@ -225,7 +187,7 @@ class StoreContract:
     async def test_a_stale_change_writes_nothing(self, store: Store) -> None:
         first = await add(store, make_job())
         current = await move(store, first, Step(JobState.QUEUED))
-        changed, events = take(first, Step(JobState.CANCELED), _T0)
+        changed, events = take(first, Step(JobState.CANCELED), T0)
         with pytest.raises(Stale):
             await store.save(changed, events, expected=first.seq, transfers=[make_transfer(first)])
         assert await store.job(first.id) == current
@@ -233,7 +195,7 @@ class StoreContract:
         assert await store.transfers(first.id) == ()
 
     async def test_a_change_of_an_unknown_job_is_stale(self, store: Store) -> None:
-        changed, events = take(make_job(), Step(JobState.QUEUED), _T0)
+        changed, events = take(make_job(), Step(JobState.QUEUED), T0)
         with pytest.raises(Stale):
             await store.save(changed, events, expected=0)
         assert await store.position() == 0
@@ -330,7 +292,7 @@ class StoreContract:
         await store.put_transfers([done])
         assert set(await store.transfers(job.id)) == {text, done, again, output}
         gone = attrs.evolve(again, state=TransferState.ABORTED)
-        changed, events = take(job, Step(JobState.QUEUED), _T0)
+        changed, events = take(job, Step(JobState.QUEUED), T0)
         await store.save(changed, events, expected=job.seq, transfers=[gone])
         assert set(await store.transfers(job.id)) == {text, done, gone, output}
 
@@ -338,153 +300,3 @@ class StoreContract:
         one, other = await add(store, make_job(1)), await add(store, make_job(2))
         await store.put_transfers([make_transfer(one), make_transfer(other)])
         assert await store.transfers(one.id) == (make_transfer(one),)
-
-    # lists
-
-    async def test_jobs_come_newest_first_in_pages(self, store: Store) -> None:
-        ids = [(await add(store, make_job(number))).id for number in range(7)]
-        pages: list[str] = []
-        query = JobQuery(tenant="acme", limit=3)
-        for number in range(4):
-            page = await store.jobs(query)
-            assert len(page) == (3, 3, 1, 0)[number]
-            pages += [job.id for job in page]
-            await add(store, make_job(100 + number))  # a new job moves no page that is read later
-            if page:
-                query = attrs.evolve(query, before=page[-1].id)
-        assert pages == ids[::-1]
-
-    async def test_jobs_are_filtered(self, store: Store) -> None:
-        mine = await add(store, make_job(1))
-        queued = await add(store, make_job(2, state=JobState.QUEUED))
-        failed = await add(store, make_job(3, state=JobState.FAILED, workflow="plot"))
-        theirs = await add(store, make_job(4, tenant="other"))
-
-        async def ids(**filters: object) -> list[str]:
-            return [job.id for job in await store.jobs(JobQuery(**filters))]  # type: ignore[arg-type]  # the caller names fields of JobQuery
-
-        assert await ids() == [theirs.id, failed.id, queued.id, mine.id]
-        assert await ids(tenant="acme") == [failed.id, queued.id, mine.id]
-        assert await ids(tenant="nobody") == []
-        assert await ids(workflow="plot") == [failed.id]
-        assert await ids(states=(JobState.QUEUED, JobState.FAILED)) == [failed.id, queued.id]
-        assert await ids(tenant="acme", before=failed.id, limit=1) == [queued.id]
-        assert await ids(tenant="other", states=(JobState.QUEUED,)) == []
-
-    async def test_waiting_are_the_oldest_that_no_engine_has(self, store: Store) -> None:
-        first = await add(store, make_job(1, state=JobState.QUEUED))
-        await add(store, make_job(2, state=JobState.QUEUED, dispatched=True))
-        await add(store, make_job(3, state=JobState.QUEUED, backend="other"))
-        for number, state in enumerate(JobState, start=10):
-            if state is not JobState.QUEUED:
-                await add(store, make_job(number, state=state))
-        last = await add(store, make_job(4, state=JobState.QUEUED))
-        assert await store.waiting("local", limit=9) == (first, last)
-        assert await store.waiting("local", limit=1) == (first,)
-        assert await store.place_in_queue(first) == 0
-        assert await store.place_in_queue(last) == 1
-        gone = await move(store, first, Step(None, {"dispatched": True}, "JobDispatched"))
-        assert await store.waiting("local", limit=9) == (last,)
-        assert await store.place_in_queue(last) == 0
-        back = Step(JobState.QUEUED, {"dispatched": False, "attempt": 2})
-        again = await move(store, gone, back)
-        assert await store.waiting("local", limit=9) == (again, last)
-
-    async def test_stopping_are_those_whose_worker_may_still_run(self, store: Store) -> None:
-        expected: list[Job] = []
-        asked = {"stop": _STOP, "dispatched": True}
-        for number, state in enumerate(JobState):
-            job = await add(store, make_job(number, state=state, **asked))
-            if state in _WITH_WORKER:
-                expected.append(job)
-        await add(store, make_job(20, state=JobState.QUEUED, stop=_STOP))
-        await add(store, make_job(21, state=JobState.RUNNING, dispatched=True))
-        await add(store, make_job(22, state=JobState.RUNNING, backend="other", **asked))
-        stopping = await store.stopping("local", limit=9)
-        assert sorted(stopping, key=lambda job: job.id) == expected
-        assert len(await store.stopping("local", limit=2)) == 2
-
-    async def test_unfinished_come_in_pages_by_id(self, store: Store) -> None:
-        expected: list[str] = []
-        for number, state in enumerate(JobState):
-            job = await add(store, make_job(number, state=state))
-            if state in (*_WITH_WORKER, JobState.STAGING_OUT):
-                expected.append(job.id)
-        await add(store, make_job(20, state=JobState.RUNNING, backend="other"))
-        seen: list[str] = []
-        while page := await store.unfinished("local", after=seen[-1] if seen else "", limit=3):
-            seen += [job.id for job in page]
-        assert seen == expected
-
-    async def test_due_are_those_whose_time_has_come_oldest_first(self, store: Store) -> None:
-        late = await add(store, make_job(1, next_by=_T0 + 3 * _SECOND))
-        early = await add(store, make_job(2, next_by=_T0 + _SECOND))
-        await add(store, make_job(3))
-        microsecond = timedelta(microseconds=1)
-        assert await store.next_due() == _T0 + _SECOND
-        assert await store.due(_T0 + _SECOND - microsecond) == ()
-        assert await store.due(_T0 + _SECOND) == (early,)
-        assert await store.due(_T0 + 9 * _SECOND) == (early, late)
-        assert await store.due(_T0 + 9 * _SECOND, limit=1) == (early,)
-        await move(store, early, Step(None, {"next_by": None}, "Done"))
-        assert await store.next_due() == _T0 + 3 * _SECOND
-        await move(store, late, Step(None, {"next_by": None}, "Done"))
-        assert await store.next_due() is None
-
-    async def test_a_final_job_is_in_no_list_of_work(self, store: Store) -> None:
-        for number, state in enumerate(sorted(FINAL)):
-            job = await add(store, make_job(number, state=JobState.STAGING_OUT, next_by=_T0))
-            await move(store, job, Step(state, {"next_by": None}))
-        assert await store.unfinished("local") == []
-        assert await store.waiting("local", limit=9) == ()
-        assert await store.stopping("local", limit=9) == ()
-        assert await store.next_due() is None
-        assert len(await store.jobs(JobQuery())) == len(FINAL)
-
-    # workflows
-
-    async def test_the_version_put_last_is_offered_and_all_are_kept(self, store: Store) -> None:
-        one, two = Workflow(id="wordcount"), Workflow(id="wordcount", version="2", title="New")
-        await store.put_workflow(one, origin="files")
-        await store.put_workflow(two, origin="files")
-        await store.put_workflow(Workflow(id="plot"), origin="code")
-        assert await store.workflow("wordcount") == two
-        assert await store.workflow("wordcount", "1") == one
-        assert await store.workflow("wordcount", "3") is None
-        assert await store.workflows() == (Workflow(id="plot"), two)
-        assert await store.workflows(origin="code") == (Workflow(id="plot"),)
-        assert await store.workflows(origin="api") == ()
-        await store.put_workflow(one, origin="files")
-        assert await store.workflow("wordcount") == one
-
-    async def test_a_retired_workflow_is_kept_for_its_jobs_and_may_return(
-        self, store: Store
-    ) -> None:
-        workflow = Workflow(id="wordcount")
-        await store.put_workflow(workflow, origin="files")
-        await store.retire_workflow("wordcount")
-        await store.retire_workflow("wordcount")
-        await store.retire_workflow("never was")
-        assert await store.workflow("wordcount") is None
-        assert await store.workflows() == ()
-        assert await store.workflow("wordcount", "1") == workflow
-        await store.put_workflow(workflow, origin="files")
-        assert await store.workflow("wordcount") == workflow
-
-    async def test_a_version_is_immutable_once_a_job_used_it(self, store: Store) -> None:
-        draft = Workflow(id="wordcount", title="draft")
-        await store.put_workflow(draft, origin="files")
-        workflow = attrs.evolve(draft, title="final", directory=Path("/one"))
-        await store.put_workflow(workflow, origin="files")
-        assert await store.workflow("wordcount", "1") == workflow
-        await add(store, make_job())
-        with pytest.raises(Conflict, match="version"):
-            await store.put_workflow(draft, origin="files")
-        assert await store.workflow("wordcount") == workflow
-        moved = attrs.evolve(workflow, directory=Path("/two"))
-        await store.put_workflow(moved, origin="files")
-        assert await store.workflow("wordcount") == moved
-        newer = attrs.evolve(draft, version="2")
-        await store.put_workflow(newer, origin="files")
-        assert await store.workflow("wordcount") == newer
-        assert await store.workflow("wordcount", "1") == moved

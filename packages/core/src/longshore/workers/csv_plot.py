@@ -4,11 +4,11 @@ import math
 import struct
 import unicodedata
 import zlib
-from typing import Iterable, List, Sequence, Tuple  # noqa: UP035 - Python 3.8
+from typing import Iterable, Sequence  # noqa: UP035 - Python 3.8
 
 WIDTH, HEIGHT = 960, 600
 LEFT, RIGHT, TOP, BOTTOM = 110, 40, 90, 90
-Color = Tuple[int, int, int]
+Color = tuple[int, int, int]
 WHITE, INK, QUIET = (255, 255, 255), (38, 50, 56), (110, 120, 128)
 GRID, BAR = (225, 230, 234), (54, 113, 181)
 
@@ -83,7 +83,7 @@ def width_of(text: str, scale: int = 2) -> int:
     return (6 * len(plain(text)) - 1) * scale
 
 
-def steps(low: float, high: float, most: int) -> List[float]:
+def steps(low: float, high: float, most: int) -> list[float]:
     """Return round numbers between ``low`` and ``high``, at most ``most`` of them."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough)) if rough > 0 else 1.0
@@ -127,7 +127,9 @@ def histogram(title: str, note: str, low: float, step: float, bins: Sequence[int
     for index, count in enumerate(bins):
         start = LEFT + length * index // len(bins)
         end = LEFT + length * (index + 1) // len(bins)
-        picture.box(start + 1, bottom - round(count * unit), end - start - 2, round(count * unit), BAR)
+        picture.box(
+            start + 1, bottom - round(count * unit), end - start - 2, round(count * unit), BAR
+        )
     picture.box(LEFT, bottom, length, 2, INK)
     high = low + step * len(bins)
     for mark in steps(low, high, 7):
@@ -141,7 +143,7 @@ def histogram(title: str, note: str, low: float, step: float, bins: Sequence[int
     return picture.png()
 
 
-def bars(title: str, values: Iterable[Tuple[str, int]]) -> bytes:
+def bars(title: str, values: Iterable[tuple[str, int]]) -> bytes:
     """Return horizontal bars, one per value."""
     rows = list(values)
     picture = frame(title, f"{len(rows)} values" if rows else "the column is empty")

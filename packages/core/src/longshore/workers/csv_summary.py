@@ -6,7 +6,7 @@ import math
 import os
 import sys
 from pathlib import Path
-from typing import Counter, Dict, Iterator, List, Optional  # noqa: UP035 - Python 3.8
+from typing import Counter, Iterator  # noqa: UP035 - Python 3.8
 
 import csv_plot
 
@@ -29,7 +29,7 @@ class Column:
         self.mean = self.squares = 0.0
         self.low, self.high = math.inf, -math.inf
         self.first = self.last = ""  # of the texts, by their order
-        self.values: "Counter[str]" = Counter()
+        self.values: Counter[str] = Counter()
         self.overflow = False
 
     def add(self, text: str, comma: bool) -> None:  # noqa: FBT001 - called for every field
@@ -60,7 +60,7 @@ class Column:
         """Whether every value is a number."""
         return 0 < self.numbers == self.count
 
-    def row(self) -> List[object]:
+    def row(self) -> list[object]:
         """Return the row of the summary."""
         distinct = f">{DIFFERENT}" if self.overflow else len(self.values)
         start = [self.name, self.kind(), self.count, self.missing, distinct]
@@ -102,7 +102,7 @@ def main(source: Path, summary: Path, plot: Path) -> None:
     plot.write_bytes(draw(table, columns, wanted))
 
 
-def draw(table: "Table", columns: List[Column], wanted: str) -> bytes:
+def draw(table: "Table", columns: list[Column], wanted: str) -> bytes:
     """Return the picture of the column that is wanted, or of the one that tells most."""
     numeric = [column for column in columns if column.numeric]
     named = [column for column in columns if column.name == wanted]
@@ -155,14 +155,14 @@ class Table:
         if what:
             print(f"::progress 100/100 {what}", flush=True)
 
-    def rows(self, what: str) -> Iterator[List[str]]:
+    def rows(self, what: str) -> Iterator[list[str]]:
         """Yield the rows after the header that are not empty."""
         reader = csv.reader(self.lines(what), delimiter=self.delimiter)
         next(reader, None)
         return (row for row in reader if any(row))
 
 
-def number(text: str, comma: bool) -> Optional[float]:  # noqa: FBT001 - called for every field
+def number(text: str, comma: bool) -> float | None:  # noqa: FBT001 - called for every field
     """Return the number that a field holds, if it holds one."""
     try:
         value = float(text.replace(",", ".") if comma else text)
@@ -200,10 +200,10 @@ def find_delimiter(lines: Iterator[str]) -> str:
     return max(DELIMITERS, key=score)
 
 
-def unique(header: List[str]) -> List[str]:
+def unique(header: list[str]) -> list[str]:
     """Return names of columns, none empty and none twice."""
-    seen: Dict[str, int] = {}
-    names: List[str] = []
+    seen: dict[str, int] = {}
+    names: list[str] = []
     for index, raw in enumerate(header, start=1):
         name = " ".join(raw.split())[:SHOWN] or f"column {index}"
         seen[name] = seen.get(name, 0) + 1

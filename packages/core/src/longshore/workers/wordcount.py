@@ -7,7 +7,7 @@ import os
 import re
 import sys
 from pathlib import Path
-from typing import Counter, Dict, Iterator, Tuple  # noqa: UP035 - Python 3.8
+from typing import Counter, Iterator  # noqa: UP035 - Python 3.8
 
 PIECE = 1024 * 1024
 #: beyond so many different words the rarest are forgotten, and their counts are lower bounds
@@ -60,9 +60,9 @@ def find_encoding(source: Path) -> str:
     return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
-def count(source: Path, encoding: str, size: int) -> "Tuple[Dict[str, object], Counter[str]]":
+def count(source: Path, encoding: str, size: int) -> "tuple[dict[str, object], Counter[str]]":
     """Return what was counted, and each word with its number."""
-    words: "Counter[str]" = collections.Counter()
+    words: Counter[str] = collections.Counter()
     total = characters = lines = said = 0
     last, forgot = "\n", False
     for piece, text in pieces(source, encoding):
@@ -84,7 +84,7 @@ def count(source: Path, encoding: str, size: int) -> "Tuple[Dict[str, object], C
     return result, words
 
 
-def pieces(source: Path, encoding: str) -> Iterator[Tuple[str, str]]:
+def pieces(source: Path, encoding: str) -> Iterator[tuple[str, str]]:
     """Yield each piece as it was read, and the whole words that it completed."""
     rest = ""
     with source.open(encoding=encoding, errors="replace", newline="") as file:

@@ -132,7 +132,7 @@ def _stat(pid: int) -> list[str]:
     """Return the fields of ``/proc/<pid>/stat`` from the state on; nothing when there is none."""
     try:
         fd = os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: while it ends
         return []
     try:
         # the name before the last parenthesis may hold anything

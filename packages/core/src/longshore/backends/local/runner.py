@@ -88,8 +88,9 @@ class Runner:
             attempt.claim()
             self._continue(attempt)
             return
+        started: Worker | Ended | None = None
         try:
-            self._begin(attempt)
+            started = self._begin(attempt)
         except Canceled:
             attempt.give_up("canceled", "stopped before the worker started")
         except StagingFailed as exc:
@@ -97,13 +98,20 @@ class Runner:
         except OSError as exc:
             code = "disk" if exc.errno in {errno.ENOSPC, errno.EDQUOT} else "internal"
             attempt.give_up(code, f"cannot prepare: {exc.strerror}")
+        # what fails from here on must never be taken for a worker that did not start
+        if isinstance(started, Worker):
+            attempt.note_worker(started.process)
+            started = started.wait(self._wakeups, attempt.follow, attempt.tell)
+        if started is not None:
+            self._finish(attempt, _outcome(started))
 
-    def _begin(self, attempt: Tended) -> None:
+    def _begin(self, attempt: Tended) -> Worker | Ended | None:
+        """Do all that comes before the worker, and start it."""
         order = attempt.order
         attempt.check_stop()
         if attempt.care.claims > _CLAIMS:
             attempt.note(Phase.TAKEN, message="its runner died before the worker started")
-            return
+            return None
         for directory in order.directories:
             with contextlib.suppress(FileExistsError):
                 os.mkdir(directory, 0o700)
@@ -119,11 +127,7 @@ class Runner:
         held = cage.limit(order.resources, order.pids) if cage else frozenset[str]()
         attempt.mark(_enforced(order, held))
         attempt.check_stop()  # after the mark: whoever asked before it sees that we never start
-        started = start(attempt.path, order, cage if held else None)
-        if isinstance(started, Worker):
-            attempt.note_worker(started.process)
-            started = started.wait(self._wakeups, attempt.follow, attempt.tell)
-        self._finish(attempt, _outcome(started))
+        return start(attempt.path, order, cage if held else None)
 
     def _continue(self, attempt: Tended) -> None:
         """Go on where another runner was lost."""
