@@ -33,8 +33,8 @@ def parse_size(value: object) -> int:
         raise ValueError(f"{value!r} is not a size such as '1 GiB' or a number of bytes")
     whole, fraction, unit = match[1], match[2] or "0", match[3] or "B"
     power = "BKMGTP".index(unit[0].upper())
-    factor = (1000 if power and unit.endswith("B") and "i" not in unit else 1024) ** power
-    size = int(whole) * factor + int(fraction) * factor // 10 ** len(fraction)
+    factor: int = (1000 if power and unit.endswith("B") and "i" not in unit else 1024) ** power
+    size: int = int(whole) * factor + int(fraction) * factor // 10 ** len(fraction)
     if size > _LARGEST:
         raise ValueError(f"{value!r} is more than {_LARGEST} bytes")
     return size

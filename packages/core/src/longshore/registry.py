@@ -159,7 +159,7 @@ def _collect(
 def _check_record(record: Any, kind: type[Record], owner: str) -> None:
     if not isinstance(record, kind):
         raise PluginError(f"{owner} returns {record!r}, which is no {kind.__name__}")
-    if not isinstance(record.name, str) or not _NAME.match(record.name):
+    if not _NAME.match(str(record.name)):
         raise PluginError(f"{owner} names a plug-in {record.name!r}: use [a-z][a-z0-9-]*")
     if not attrs.has(record.settings):
         raise PluginError(f"{owner}: settings of {record.name!r} must be an attrs class")

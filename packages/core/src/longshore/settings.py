@@ -240,13 +240,13 @@ def _to_number(kind: type[int] | type[float]) -> Callable[[object], int | float]
     def convert(value: object) -> int | float:
         if isinstance(value, bool) or not isinstance(value, int | float | str):
             raise TypeError(f"{value!r} is no number")
+        wrong = ValueError(f"{value!r} is no {'whole ' if kind is int else ''}number")
         try:
             number = kind(value)
-            right = math.isfinite(number) and (isinstance(value, str) or number == value)
         except (ValueError, OverflowError):
-            right = False
-        if not right:
-            raise ValueError(f"{value!r} is no {'whole ' if kind is int else ''}number")
+            raise wrong from None
+        if not math.isfinite(number) or (number != value and not isinstance(value, str)):
+            raise wrong
         return number
 
     return convert

@@ -211,6 +211,6 @@ async def _run_in_a_host(home: Path, engine: FakeWorkflowBackend, clock: FakeClo
             tasks.start_soon(host.supervise)
             with anyio.fail_after(20):
                 while not (job := await host.service.job("acme", job.id)).is_final:
-                    await clock.advance(timedelta(seconds=1))
+                    await clock.advance(timedelta(seconds=5))
             tasks.cancel_scope.cancel()
     return job.state

@@ -110,7 +110,7 @@ def draw(table: "Table", columns: list[Column], wanted: str) -> bytes:
     print(f"drawing column {column.name!r}")
     if not column.numeric:
         bars = column.values.most_common(12)
-        return csv_plot.bars(f"{column.name}: most common values", bars)
+        return bytes(csv_plot.bars(f"{column.name}: most common values", bars))
     index = columns.index(column)
     bins = [0] * min(24, max(1, len(column.values)))
     width = (column.high - column.low) / len(bins) or 1.0
@@ -119,7 +119,8 @@ def draw(table: "Table", columns: list[Column], wanted: str) -> bytes:
         if value is not None:
             bins[min(len(bins) - 1, int((value - column.low) / width))] += 1
     note = f"n = {column.count}   mean = {column.mean:.4g}   missing = {column.missing}"
-    return csv_plot.histogram(f"{column.name}: distribution", note, column.low, width, bins)
+    title = f"{column.name}: distribution"
+    return bytes(csv_plot.histogram(title, note, column.low, width, bins))
 
 
 class Table:

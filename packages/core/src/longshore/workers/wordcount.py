@@ -80,7 +80,12 @@ def count(source: Path, encoding: str, size: int) -> "tuple[dict[str, object], C
             print(f"::progress {done}/100 {total} words", flush=True)
     print(f"::progress 100/100 {total} words", flush=True)
     lines += last != "\n"
-    result = {"lines": lines, "words": total, "characters": characters, "approximate": forgot}
+    result: dict[str, object] = {
+        "lines": lines,
+        "words": total,
+        "characters": characters,
+        "approximate": forgot,
+    }
     return result, words
 
 
