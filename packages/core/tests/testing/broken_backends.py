@@ -39,7 +39,7 @@ def found_by(test: str) -> Callable[[type[FakeWorkflowBackend]], type[FakeWorkfl
 
 class Broken(WorkflowBackendContract):
     __test__ = False
-    patience = 1.5
+    patience = 1.0
     kind: type[FakeWorkflowBackend]
 
     def __init_subclass__(cls) -> None:
@@ -65,6 +65,7 @@ class StartsTwice(FakeWorkflowBackend):
         known = self._attempts.get(ref.name)
         await super().submit(ref, spec, plan)
         if known is not None:
+            known.scope = anyio.CancelScope()
             self._tasks.start_soon(self._carry_out, known)
 
 
@@ -92,7 +93,7 @@ class RenewsAnything(FakeWorkflowBackend):
 
 @found_by("test_a_renewed_plan_is_used_from_then_on")
 class RenewsNothing(FakeWorkflowBackend):
-    async def renew(self, ref: RunRef, plan: TransferPlan) -> None:
+    async def renew(self, ref: RunRef, _: TransferPlan) -> None:
         await super().renew(ref, self._attempts[ref.name].plan)
 
 

@@ -1,5 +1,6 @@
 """The shipped contracts can fail, and say why."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import longshore.testing
 
 HERE = Path(__file__).parent
-#: a backend without a log: where the assertion fails, it compares b"" with what was printed
+#: a stranger's test module, for a backend that makes logs up
 FAILING = """
 from contextlib import nullcontext
 
@@ -16,15 +17,15 @@ import pytest
 from longshore.testing import FakeWorkflowBackend, WorkflowBackendContract
 
 
-class Silent(FakeWorkflowBackend):
+class Inventive(FakeWorkflowBackend):
     async def logs(self, ref, *, start=0):
         yield b"never printed"
 
 
-class TestSilent(WorkflowBackendContract):
+class TestInventive(WorkflowBackendContract):
     @pytest.fixture
     async def open_backend(self, tmp_path):
-        async with Silent(tmp_path / "engine") as engine:
+        async with Inventive(tmp_path / "engine") as engine:
             yield lambda: nullcontext(engine)
 """
 
@@ -41,8 +42,8 @@ def run_pytest(*arguments: str, cwd: Path = HERE) -> subprocess.CompletedProcess
 
 
 def test_every_sentence_of_the_contract_that_a_backend_breaks_is_found() -> None:
-    from broken_backends import BROKEN
-    ids = [f"broken_backends.py::{test}" for test in BROKEN]
+    broken = runpy.run_path(str(HERE / "broken_backends.py"))["BROKEN"]
+    ids = [f"broken_backends.py::{test}" for test in broken]
     answer = run_pytest("-q", "--tb=no", "-rpfE", *ids)
     verdicts = [line.split(" ")[:2] for line in answer.stdout.splitlines() if "::Test" in line]
     not_found = [test for verdict, test in verdicts if verdict != "FAILED"]
@@ -54,7 +55,7 @@ def test_a_failing_contract_shows_the_values(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(FAILING)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     answer = run_pytest("-k", "never_was_has_no_log", cwd=tmp_path)
-    assert "1 failed" in answer.stdout
+    assert "1 failed" in answer.stdout, answer.stdout
     assert "assert b'never printed' == b''" in answer.stdout
 
 

@@ -1,0 +1,1 @@
+"""A workflow backend for Longshore, to be copied."""
