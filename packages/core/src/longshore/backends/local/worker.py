@@ -25,8 +25,8 @@ from longshore.models.job import Progress
 STATUS_FD = 3
 #: seconds between looks at a worker's log and deadlines
 _TICK = 0.5
-#: what ends within it is reported by its end alone
-_MOMENT = 0.02
+#: what ends within it is reported by its end alone, and has no time to take more than its share
+_MOMENT = 0.1
 _TERM_AGAIN = 0.05
 _CLEAN_LIMIT = 10.0
 _EXIT_FILE_LIMIT = 2.0
@@ -171,16 +171,18 @@ class Worker:
         if watched >= 0:
             wakeups.watch(watched)
         try:
-            rounds = 0
+            told = False
+            moment = time.monotonic() + _MOMENT
             while not self._has_ended():
-                if rounds == 1:
+                # by the clock: the first wait may end at once, by the signal of an earlier child
+                if not told and time.monotonic() >= moment:
+                    told = True
                     tell()
                     if self.cage is not None:
                         self.cage.slow_down(self.process.pid, processes.family)
                 self._stop_where_needed()
-                wakeups.wait(self._seconds() if rounds else _MOMENT)
+                wakeups.wait(self._seconds() if told else _MOMENT)
                 self._look_at_log(follow)
-                rounds += 1
         finally:
             if watched >= 0:
                 wakeups.forget(watched)
