@@ -1,21 +1,24 @@
 """The directory of an attempt: the truth about it, for the backend and for its runner.
 
 ```
-<state>/ls-<job id>-<attempt>/
+<state>/attempts/ls-<job id>-<attempt>/
     order.json    what to do; an attempt is accepted when it is there
     plan.json     the newest plan
     stop          the request to stop: seconds of grace
     seen.json     what is known, as an Observation
-    worker        the process group of the worker
+    marked        written before the worker is started: without it, it never was
+    worker        the process of the worker
     lock          held by the runner that takes care of the attempt
     log  in/  out/  tmp/  parameters.json
 ```
 """
 
+import contextlib
 import fcntl
 import os
+import secrets
+import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -36,9 +39,17 @@ class Order:
     spec: JobSpec
 
 
+@attrs.frozen
+class Process:
+    """A process: its number alone may be another's by now."""
+
+    pid: int
+    born: str
+
+
 def write(path: Path, value: object) -> None:
     """Write a file whole or not at all, and durably."""
-    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(4)}.draft")
     with draft.open("w", encoding="utf-8") as file:
         file.write(to_json(value))
         file.flush()
@@ -69,9 +80,7 @@ def seen_of(root: Path) -> Observation | None:
     order = order_of(root)
     if order is None:
         return None
-    waiting = Observation(
-        job_id=order.ref.job_id, attempt=order.ref.attempt, phase=Phase.WAITING
-    )
+    waiting = Observation(job_id=order.ref.job_id, attempt=order.ref.attempt, phase=Phase.WAITING)
     return read(Observation, root / "seen.json") or waiting
 
 
@@ -80,12 +89,22 @@ def grace_of(root: Path) -> float | None:
     return read(float, root / "stop")
 
 
-def worker_of(root: Path) -> int | None:
-    """Return the process group of the worker, None when it was not started."""
-    return read(int, root / "worker")
+def this_process(pid: int) -> Process:
+    """Return a process that runs, with the boot and the tick at which it was born."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    stat = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    return Process(pid, f"{boot} {stat.rpartition(')')[2].split()[19]}")
 
 
-@contextmanager
+def end_worker(root: Path) -> None:
+    """Kill the worker of an attempt, and its process group, if it still runs."""
+    worker = read(Process, root / "worker")
+    with contextlib.suppress(OSError):
+        if worker is not None and this_process(worker.pid) == worker:
+            os.killpg(worker.pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
 def claim(root: Path) -> Iterator[bool]:
     """Take care of an attempt; False when somebody does, or it was removed."""
     try:

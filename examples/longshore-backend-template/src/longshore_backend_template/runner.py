@@ -24,6 +24,7 @@ from longshore_backend_template import attempts
 
 _TICK = 0.02
 _PATH = "/usr/local/bin:/usr/bin:/bin"
+_ENFORCED = {"walltime": "timer", "memory": "not enforced", "cpu": "not enforced"}
 #: why a command cannot be executed, and what a shell would have answered
 _NOT_EXECUTED: dict[type[OSError], tuple[int, str]] = {
     FileNotFoundError: (127, "command-not-found"),
@@ -47,10 +48,10 @@ class Runner:
 
     def carry_out(self) -> None:
         """Do what is left to do."""
-        if self._seen.started_at is None:
+        if not (self._root / "marked").exists():
             self._begin()
         elif self._seen.outcome is None:  # another runner died: nobody saw the worker's end
-            kill(attempts.worker_of(self._root), signal.SIGKILL)
+            attempts.end_worker(self._root)
             self._finish(Outcome(kind=OutcomeKind.LOST))
         else:
             self._finish(self._seen.outcome)
@@ -61,14 +62,13 @@ class Runner:
         except StagingFailed as exc:
             self._note(phase=Phase.ENDED, reason=exc.code, message=str(exc))
             return
-        # first the mark, then the question: whoever asks later sees that it may have started
-        self._note(
-            phase=Phase.RUNNING,
-            started_at=datetime.now(UTC),
-            enforced={"walltime": "timer", "memory": "not enforced", "cpu": "not enforced"},
-        )
+        except OSError as exc:
+            self._note(phase=Phase.ENDED, reason="internal", message=f"cannot prepare: {exc}")
+            return
+        # first the mark, then the question: whoever asked before the mark sees that we never start
+        attempts.write(self._root / "marked", value=True)
         if attempts.grace_of(self._root) is not None:
-            self._note(phase=Phase.ENDED, started_at=None, reason="canceled")
+            self._note(phase=Phase.ENDED, reason="canceled", message="stopped before it started")
             return
         self._finish(self._work())
 
@@ -81,6 +81,7 @@ class Runner:
 
     def _work(self) -> Outcome:
         """Run the command to its end, and leave nothing of it."""
+        started_at = datetime.now(UTC)
         with (self._root / "log").open("ab") as log:
             try:
                 worker = subprocess.Popen(
@@ -96,9 +97,11 @@ class Runner:
                 if type(exc) not in _NOT_EXECUTED:
                     raise
                 log.write(f"{exc.filename}: {exc.strerror}\n".encode())
-                code, reason = _NOT_EXECUTED[type(exc)]
-                return Outcome(kind=OutcomeKind.EXITED, exit_code=code, reason=reason)
-        attempts.write(self._root / "worker", worker.pid)
+                self._note(started_at=started_at)
+                code, why = _NOT_EXECUTED[type(exc)]
+                return Outcome(kind=OutcomeKind.EXITED, exit_code=code, reason=why)
+        attempts.write(self._root / "worker", attempts.this_process(worker.pid))
+        self._note(phase=Phase.RUNNING, started_at=started_at, enforced=_ENFORCED)
         stopped = self._wait(worker)
         code = worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
         if stopped is None:
@@ -114,18 +117,27 @@ class Runner:
         ends_at = time.monotonic() + self._spec.resources.walltime.total_seconds()
         while worker.poll() is None:
             now = time.monotonic()
-            grace = attempts.grace_of(self._root)
-            if stopped is None and grace is None and now >= ends_at:
-                stopped, kill_at = "walltime", now + self._spec.grace.total_seconds()
-                kill(worker.pid, signal.SIGTERM)
-            if stopped is None and grace is not None:
-                stopped, kill_at = "stop", now + grace
-                kill(worker.pid, signal.SIGTERM)
+            if (grace := attempts.grace_of(self._root)) is not None:
+                kill_at = min(kill_at, now + grace)
+                stopped = stopped or self._terminate(worker, "stop")
+            elif stopped is None and now >= ends_at:
+                kill_at = now + self._spec.grace.total_seconds()
+                stopped = self._terminate(worker, "walltime")
             if now >= kill_at:
                 kill(worker.pid, signal.SIGKILL)
+            self._cut_log()
             time.sleep(_TICK)
         kill(worker.pid, signal.SIGKILL)  # what it left behind
         return stopped
+
+    def _terminate(self, worker: subprocess.Popen[bytes], who: str) -> str:
+        kill(worker.pid, signal.SIGTERM)
+        return who
+
+    def _cut_log(self) -> None:
+        log = self._root / "log"
+        if log.stat().st_size > self._spec.log_cap:
+            os.truncate(log, self._spec.log_cap)
 
     def _finish(self, outcome: Outcome) -> None:
         if self._seen.outcome is None:
@@ -187,11 +199,10 @@ def on_host(element: str, spec: JobSpec) -> str:
     return element
 
 
-def kill(group: int | None, number: signal.Signals) -> None:
+def kill(group: int, number: signal.Signals) -> None:
     """Send a signal to a process group, if there is one."""
-    if group is not None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(group, number)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
 
 
 def main(root: Path) -> None:

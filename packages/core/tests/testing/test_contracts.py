@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import longshore.testing
 
 HERE = Path(__file__).parent
@@ -51,12 +53,32 @@ def test_every_sentence_of_the_contract_that_a_backend_breaks_is_found() -> None
     assert len(verdicts) >= len(ids)
 
 
-def test_a_failing_contract_shows_the_values(tmp_path: Path) -> None:
+@pytest.fixture
+def strangers(tmp_path: Path) -> Path:
     (tmp_path / "test_mine.py").write_text(FAILING)
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
-    answer = run_pytest("-k", "never_was_has_no_log", cwd=tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("options", "shown"), [((), True), (("--assert=plain",), False)])
+def test_a_failing_contract_shows_its_values_where_assertions_are_rewritten(
+    strangers: Path, options: tuple[str, ...], *, shown: bool
+) -> None:
+    answer = run_pytest(*options, "-k", "never_was_has_no_log", cwd=strangers)
     assert "1 failed" in answer.stdout, answer.stdout
-    assert "assert b'never printed' == b''" in answer.stdout
+    assert ("assert b'never printed' == b''" in answer.stdout) is shown
+
+
+def test_the_plugin_has_every_module_with_assertions_rewritten() -> None:
+    folder = Path(longshore.testing.__file__).parent
+    registered = (folder / "plugin.py").read_text("utf-8")
+    modules = [
+        path.stem
+        for path in folder.glob("*.py")
+        if any(line.lstrip().startswith("assert ") for line in path.read_text().splitlines())
+    ]
+    assert "workflow_backend" in modules
+    assert [name for name in modules if f'"longshore.testing.{name}"' not in registered] == []
 
 
 def test_everything_that_is_shipped_for_tests_can_be_imported() -> None:

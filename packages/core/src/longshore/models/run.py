@@ -20,7 +20,7 @@ class RunRef:
 
     job_id: str
     attempt: int
-    tenant: str = attrs.field(order=False, default="")
+    tenant: str = attrs.field(eq=False, default="")
 
     @property
     def name(self) -> str:
