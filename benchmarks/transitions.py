@@ -2,7 +2,8 @@
 
 Every transition is decided, compared and swapped, and on the disk (synchronous=FULL) when its task
 goes on. The peers write equivalent rows with the sqlite3 module alone, no decision and no tasks:
-in groups of 100 per commit, and one by one. Must: 20,000/s. Stretch: 0.6 of raw group commit.
+in groups of 100 per commit, and one by one. Must: 20,000/s. Stretch: 0.6 of raw group commit. The
+garbage collector is set as a process of the service sets it (``longshore.collector``).
 """
 
 import argparse
@@ -18,6 +19,7 @@ from _table import show
 
 from longshore import decisions
 from longshore.clock import SystemClock
+from longshore.collector import collect_rarely
 from longshore.deadlines import Limits
 from longshore.eventlog import EventLog
 from longshore.ids import new_id
@@ -145,6 +147,7 @@ def main() -> None:
     arguments.add_argument("--jobs", type=int, default=10_000)
     arguments.add_argument("--rounds", type=int, default=3)
     given = arguments.parse_args()
+    collect_rarely()
     rates: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as place:
         schema, events = anyio.run(_sample, Path(place))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import anyio
 
+from longshore.collector import collect_rarely
 from longshore.embedded import open_embedded
 
 _PATIENCE = 10.0
@@ -49,6 +50,7 @@ def main() -> None:
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s %(message)s",
     )
+    collect_rarely()
     try:
         anyio.run(hold, home, json.load(sys.stdin))
     except BaseException:

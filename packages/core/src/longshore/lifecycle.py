@@ -1,7 +1,8 @@
 """The lifecycle of a job: one table, from which guards, diagrams and tests are derived.
 
 ```
-CREATED -> QUEUED -> STAGING_IN -> RUNNING -> STAGING_OUT -> [IN_REVIEW] -> SUCCEEDED | FAILED | CANCELED
+CREATED -> QUEUED -> STAGING_IN -> RUNNING -> STAGING_OUT -> [IN_REVIEW]
+                                                 -> SUCCEEDED | FAILED | CANCELED
 ```
 
 An attempt that the platform took away goes back to QUEUED with the next attempt number. Standard

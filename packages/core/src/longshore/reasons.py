@@ -225,7 +225,7 @@ def reason(code: str, detail: str = "") -> Reason:
 
 
 def exit_reason(exit_code: int, better: str | None = None) -> Reason:
-    """Return why a worker that ended with ``exit_code`` failed; ``better`` is what an engine knows."""
+    """Return why a worker that ended with ``exit_code`` failed; ``better`` is an engine's word."""
     if better is not None:
         return reason(better, f"exit code {exit_code}")
     if exit_code in _EXIT_CODES:

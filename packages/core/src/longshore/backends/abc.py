@@ -13,8 +13,8 @@ class WorkflowBackend(abc.ABC):
     """Runs attempts on one engine. It reports and never decides: it knows no job of ours.
 
     Every method may raise ``BackendUnavailable``; then nothing is known to have happened, and the
-    same call is sent again. An example of a whole plug-in is ``examples/longshore-backend-template``
-    in the repository; ``longshore.testing.WorkflowBackendContract`` is the test of this contract.
+    same call is sent again. ``examples/longshore-backend-template`` in the repository is a whole
+    plug-in; ``longshore.testing.WorkflowBackendContract`` is the test of this contract.
     """
 
     @abc.abstractmethod

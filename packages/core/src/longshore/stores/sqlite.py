@@ -138,10 +138,10 @@ class SQLiteStore(Store):
     ) -> Job:
         """Insert; the unique key of (tenant, key) decides who was first."""
 
-        def insert(connection: sqlite3.Connection) -> Job:
-            done = connection.execute(_INSERT_JOB, rows.encode_job(job))
+        def insert(cursor: sqlite3.Cursor) -> Job:
+            done = cursor.execute(_INSERT_JOB, rows.encode_job(job))
             if not done.rowcount:
-                found = connection.execute(
+                found = cursor.execute(
                     f"SELECT {_JOB} FROM jobs WHERE tenant = ? AND key = ?",  # noqa: S608
                     (job.tenant, job.key),
                 ).fetchone()
@@ -150,8 +150,8 @@ class SQLiteStore(Store):
                 return rows.decode_job(found)
             for event in events:
                 fact = rows.encode_event(event, rows.encode_changes(event.data))
-                connection.execute(_INSERT_EVENT, fact)
-            _put_transfers(connection, transfers)
+                cursor.execute(_INSERT_EVENT, fact)
+            _put_transfers(cursor, transfers)
             return job
 
         return await self._writer.write(insert)
@@ -166,40 +166,38 @@ class SQLiteStore(Store):
     ) -> None:
         """Update by compare-and-swap: only the columns that the events name are written."""
 
-        def update(connection: sqlite3.Connection) -> None:
+        def update(cursor: sqlite3.Cursor) -> None:
             datas = [rows.encode_changes(event.data) for event in events]
             columns = {name: value for data in datas for name, value in data.items()}
             columns.pop("inferred", None)
             columns["seq"] = job.seq
             columns["updated_at"] = rows.encode_time(job.updated_at or job.created_at)
-            done = connection.execute(
-                _update(tuple(columns)), (*columns.values(), job.id, expected)
-            )
+            done = cursor.execute(_update(tuple(columns)), (*columns.values(), job.id, expected))
             if not done.rowcount:
                 raise Stale(f"job {job.id} is no longer at seq {expected}")
             for event, data in zip(events, datas, strict=True):
-                connection.execute(_INSERT_EVENT, rows.encode_event(event, data))
-            _put_transfers(connection, transfers)
+                cursor.execute(_INSERT_EVENT, rows.encode_event(event, data))
+            _put_transfers(cursor, transfers)
 
         await self._writer.write(update)
 
     async def put_transfers(self, transfers: Sequence[Transfer]) -> None:
         """Insert or replace."""
-        await self._writer.write(lambda connection: _put_transfers(connection, transfers))
+        await self._writer.write(lambda cursor: _put_transfers(cursor, transfers))
 
     async def put_workflow(self, workflow: Workflow, *, origin: str) -> None:
         """Insert the version; an unused version may be replaced."""
         document = to_json(workflow)
         unplaced = to_json(attrs.evolve(workflow, directory=None))
 
-        def put(connection: sqlite3.Connection) -> None:
+        def put(cursor: sqlite3.Cursor) -> None:
             key = (workflow.id, workflow.version)
-            found = connection.execute(
+            found = cursor.execute(
                 "SELECT document FROM workflows WHERE id = ? AND version = ?", key
             ).fetchone()
             if found is not None:
                 kept = attrs.evolve(from_json(Workflow, found[0]), directory=None)
-                used = connection.execute(
+                used = cursor.execute(
                     "SELECT 1 FROM jobs WHERE workflow = ? AND version = ? LIMIT 1", key
                 ).fetchone()
                 if used and to_json(kept) != unplaced:
@@ -208,8 +206,8 @@ class SQLiteStore(Store):
                         "and cannot be changed",
                         hint="give the changed definition another version",
                     )
-            connection.execute("UPDATE workflows SET offered = 0 WHERE id = ?", key[:1])
-            connection.execute(
+            cursor.execute("UPDATE workflows SET offered = 0 WHERE id = ?", key[:1])
+            cursor.execute(
                 "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, 1, ?)", (*key, origin, document)
             )
 
@@ -218,8 +216,8 @@ class SQLiteStore(Store):
     async def retire_workflow(self, workflow_id: str) -> None:
         """Offer no version of it."""
         await self._writer.write(
-            lambda connection: (
-                connection.execute(
+            lambda cursor: (
+                cursor.execute(
                     "UPDATE workflows SET offered = 0 WHERE id = ?", (workflow_id,)
                 ).rowcount
             )
@@ -390,7 +388,7 @@ def _update(columns: tuple[str, ...]) -> str:
     return f"UPDATE jobs SET {assignments} WHERE id = ? AND seq = ?"  # noqa: S608
 
 
-def _put_transfers(connection: sqlite3.Connection, transfers: Sequence[Transfer]) -> None:
+def _put_transfers(cursor: sqlite3.Cursor, transfers: Sequence[Transfer]) -> None:
     for one in transfers:
         key = (one.job_id, one.attempt, str(one.kind), one.name)
-        connection.execute(_PUT_TRANSFER, (*key, str(one.state), to_json(one)))
+        cursor.execute(_PUT_TRANSFER, (*key, str(one.state), to_json(one)))
