@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import stat
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 from urllib.parse import unquote, urlsplit
@@ -85,13 +86,16 @@ class FileTransport:
         """
         path = file_path(upload.parts[0].url)
         try:
-            path.chmod(OPEN)
-            fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            fd = _open_upload(path)
         except FileNotFoundError as exc:
             raise NotFound("the upload is no longer open") from exc
         with os.fdopen(fd, "wb", buffering=0) as target:
             _lock(fd, path)
-            if os.fstat(fd).st_size:  # from an earlier try; on an empty file it makes ext4 slow
+            before = os.fstat(fd)
+            # both only after an earlier try: each is a transaction of the file system
+            if stat.S_IMODE(before.st_mode) != OPEN:
+                os.fchmod(fd, OPEN)
+            if before.st_size:
                 target.truncate()
             try:
                 size, digest = copy(source, cast("BinaryIO", target), limit=max_size)
@@ -101,6 +105,15 @@ class FileTransport:
                 raise
             os.fchmod(fd, WHOLE)
         return UploadReceipt(size=size, sha256=digest, parts=(digest,))
+
+
+def _open_upload(path: Path) -> int:
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(path, flags)
+    except PermissionError:  # wholly sent before: it is sent anew
+        path.chmod(OPEN)
+        return os.open(path, flags)
 
 
 def _lock(fd: int, path: Path) -> None:
@@ -117,12 +130,17 @@ def _check_size(size: int, max_size: int) -> None:
         raise TooLarge(f"more than {max_size} bytes")
 
 
+_TO_TAKE_APART = frozenset("%?#")
+
+
 def file_path(url: str) -> Path:
     """Return the path that a ``file:`` URL names.
 
     Raises:
         RequestError: another kind of URL.
     """
+    if url.startswith("file:///") and not set(url) & _TO_TAKE_APART:  # nearly all
+        return Path(url[len("file://") :])
     parts = urlsplit(url)
     if parts.scheme != "file" or parts.netloc:
         raise RequestError(f"{parts.scheme or 'a relative'} URL where a file: URL is needed")

@@ -1,14 +1,17 @@
 """Draw a histogram or bars as PNG with the standard library alone. Python 3.8 or later."""
 
+from __future__ import annotations
+
 import math
 import struct
 import unicodedata
 import zlib
-from typing import Iterable, Sequence  # noqa: UP035 - Python 3.8
+from collections.abc import Iterable, Sequence
 
 WIDTH, HEIGHT = 960, 600
-LEFT, RIGHT, TOP, BOTTOM = 110, 40, 90, 90
-Color = tuple[int, int, int]
+LEFT, RIGHT, TOP, BOTTOM = 110, 40, 96, 90
+#: characters of the longest label, and of the longest number written out
+LABEL, DIGITS = 24, 16
 WHITE, INK, QUIET = (255, 255, 255), (38, 50, 56), (110, 120, 128)
 GRID, BAR = (225, 230, 234), (54, 113, 181)
 
@@ -38,7 +41,7 @@ class Picture:
     def __init__(self) -> None:
         self.rows = [bytearray(bytes(WHITE) * WIDTH) for _ in range(HEIGHT)]
 
-    def box(self, x: int, y: int, width: int, height: int, color: Color) -> None:
+    def box(self, x: int, y: int, width: int, height: int, color: tuple[int, int, int]) -> None:
         """Fill a rectangle, as far as it lies in the picture."""
         x, right = max(0, x), min(WIDTH, x + width)
         if right > x:
@@ -46,7 +49,7 @@ class Picture:
             for row in self.rows[max(0, y) : max(0, y + height)]:
                 row[3 * x : 3 * right] = line
 
-    def text(self, x: int, y: int, text: str, color: Color, scale: int = 2) -> None:
+    def text(self, x: int, y: int, text: str, color: tuple[int, int, int], scale: int = 2) -> None:
         """Write a line of text; what is not ASCII is written without its accents, or as ?."""
         for index, character in enumerate(plain(text)):
             glyph = 7 * (ord(character) - ord(" "))
@@ -92,71 +95,89 @@ def steps(low: float, high: float, most: int) -> list[float]:
     return [step * number for number in range(first, first + most + 1) if step * number <= high]
 
 
+def numbers(low: float, high: float, length: int) -> list[tuple[float, str]]:
+    """Return round numbers between ``low`` and ``high`` with their labels, none over another."""
+    found: list[tuple[float, str]] = []
+    for most in range(8, 0, -1):
+        marks = steps(low, high, most)
+        gap = marks[1] - marks[0] if len(marks) > 1 else high - low
+        digits = max(0, -math.floor(math.log10(gap))) if gap > 0 else 0
+        found = [(mark, label(mark, digits)) for mark in marks]
+        room = gap / (high - low) * length
+        if all(width_of(text) + 24 <= room for _, text in found):
+            break
+    return found
+
+
+def label(mark: float, digits: int) -> str:
+    """Return a number with so many digits after the point, or shorter."""
+    text = f"{mark + 0.0:.{digits}f}" if digits < DIGITS and abs(mark) < 10.0**DIGITS else ""
+    return text if 0 < len(text) <= DIGITS else f"{mark:.6g}"
+
+
 def frame(title: str, note: str) -> Picture:
     """Return a picture with its title and a line below it."""
     picture = Picture()
-    picture.text(LEFT, 22, short(title, 44), INK, 3)
-    picture.text(LEFT, 56, short(note, 66), QUIET, 2)
+    picture.text(40, 22, short(title, 48), INK, 3)
+    picture.text(40, 56, short(note, 72), QUIET, 2)
     return picture
 
 
-def axis(picture: Picture, most: int, *, upwards: bool) -> float:
+def axis(picture: Picture, left: int, most: int, *, upwards: bool) -> float:
     """Draw the grid and the numbers of an axis from 0 to ``most``; return pixels per unit."""
-    length = HEIGHT - TOP - BOTTOM if upwards else WIDTH - LEFT - RIGHT
+    length = HEIGHT - TOP - BOTTOM if upwards else WIDTH - left - RIGHT
     unit = length / (max(most, 1) * 1.05)
     for mark in steps(0, max(most, 1) * 1.05, 6):
         if mark != int(mark):
             continue
-        label, at = f"{int(mark)}", round(mark * unit)
+        text, at = f"{int(mark)}", round(mark * unit)
         if upwards:
             y = HEIGHT - BOTTOM - at
-            picture.box(LEFT, y, WIDTH - LEFT - RIGHT, 1, GRID)
-            picture.text(LEFT - 12 - width_of(label), y - 7, label, QUIET)
+            picture.box(left, y, WIDTH - left - RIGHT, 1, GRID)
+            picture.text(left - 12 - width_of(text), y - 7, text, QUIET)
         else:
-            picture.box(LEFT + at, TOP, 1, HEIGHT - TOP - BOTTOM, GRID)
-            place = LEFT + at - width_of(label) // 2
-            picture.text(place, HEIGHT - BOTTOM + 12, label, QUIET)
+            picture.box(left + at, TOP, 1, HEIGHT - TOP - BOTTOM, GRID)
+            place = left + at - width_of(text) // 2
+            picture.text(place, HEIGHT - BOTTOM + 14, text, QUIET)
     return unit
 
 
 def histogram(title: str, note: str, low: float, step: float, bins: Sequence[int]) -> bytes:
     """Return a histogram: ``bins`` of the width ``step`` from ``low`` on."""
     picture = frame(title, note)
-    unit = axis(picture, max(bins), upwards=True)
+    unit = axis(picture, LEFT, max(bins), upwards=True)
     bottom, length = HEIGHT - BOTTOM, WIDTH - LEFT - RIGHT
     for index, count in enumerate(bins):
         start = LEFT + length * index // len(bins)
         end = LEFT + length * (index + 1) // len(bins)
-        picture.box(
-            start + 1, bottom - round(count * unit), end - start - 2, round(count * unit), BAR
-        )
+        height = max(2, round(count * unit)) if count else 0
+        picture.box(start + 1, bottom - height, end - start - 2, height, BAR)
     picture.box(LEFT, bottom, length, 2, INK)
     high = low + step * len(bins)
-    for mark in steps(low, high, 7):
+    for mark, text in numbers(low, high, length):
         x = LEFT + round((mark - low) / (high - low) * length)
-        picture.box(x, bottom, 2, 8, INK)
-        label = f"{mark:.6g}"
-        picture.text(x - width_of(label) // 2, bottom + 14, label, QUIET)
+        picture.box(x - 1, bottom, 2, 8, INK)
+        picture.text(x - width_of(text) // 2, bottom + 14, text, QUIET)
     name = "value"
     picture.text(LEFT + (length - width_of(name)) // 2, bottom + 46, name, INK)
-    picture.text(20, TOP - 22, "rows", INK)
+    picture.text(LEFT - 12 - width_of("rows"), TOP - 16, "rows", INK)
     return picture.png()
 
 
-def bars(title: str, values: Iterable[tuple[str, int]]) -> bytes:
+def bars(title: str, note: str, values: Iterable[tuple[str, int]]) -> bytes:
     """Return horizontal bars, one per value."""
-    rows = list(values)
-    picture = frame(title, f"{len(rows)} values" if rows else "the column is empty")
-    unit = axis(picture, max((count for _, count in rows), default=1), upwards=False)
+    rows = [(short(value, LABEL), count) for value, count in values]
+    picture = frame(title, note if rows else "the column is empty")
+    left = max(LEFT, 52 + max((width_of(text) for text, _ in rows), default=0))
+    unit = axis(picture, left, max((count for _, count in rows), default=1), upwards=False)
     height = (HEIGHT - TOP - BOTTOM) // max(len(rows), 1)
-    for index, (value, count) in enumerate(rows):
+    for index, (text, count) in enumerate(rows):
         y = TOP + index * height
-        length = max(2, round(count * unit))
         thick = min(height - 6, 40)
-        picture.box(LEFT, y + (height - thick) // 2, length, thick, BAR)
-        label = short(value, 8)
-        picture.text(LEFT - 12 - width_of(label), y + height // 2 - 7, label, INK)
-    picture.box(LEFT, TOP, 2, HEIGHT - TOP - BOTTOM, INK)
+        picture.box(left, y + (height - thick) // 2, max(2, round(count * unit)), thick, BAR)
+        picture.text(left - 12 - width_of(text), y + height // 2 - 7, text, INK)
+    picture.box(left, TOP, 2, HEIGHT - TOP - BOTTOM, INK)
     name = "rows"
-    picture.text(LEFT + (WIDTH - LEFT - RIGHT - width_of(name)) // 2, HEIGHT - 44, name, INK)
+    place = left + (WIDTH - left - RIGHT - width_of(name)) // 2
+    picture.text(place, HEIGHT - 44, name, INK)
     return picture.png()

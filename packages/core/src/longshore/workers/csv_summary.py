@@ -1,30 +1,38 @@
 """Describe the columns of a CSV table, and draw one. Reads it row by row. Python 3.8 or later."""
 
+from __future__ import annotations
+
 import codecs
 import csv
 import math
 import os
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Counter, Iterator  # noqa: UP035 - Python 3.8
 
 import csv_plot
 
 DELIMITERS = ",;\t|"
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "-"})
 LONGEST_LINE = 8 * 1024 * 1024
-#: beyond so many different values of a column they are no longer told apart
-DIFFERENT = 10_000
+#: beyond so many different values of a column, or of all together, they are no longer told apart
+DIFFERENT, ALL_DIFFERENT = 10_000, 500_000
 COLUMNS = 2000
 SHOWN = 100
+BARS, BINS = 12, 24
+#: up to here halves are numbers
+EXACT = 1e15
+#: the squares of numbers between these are numbers, too
+SMALLEST, LARGEST = 1e-150, 1e150
 HEADER = ["name", "type", "count", "missing", "distinct", "min", "max", "mean", "std"]
 
 
 class Column:
     """What is known of a column after some rows."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, different: int) -> None:
+        self.name, self.different = name, different
         self.count = self.missing = self.numbers = self.whole = 0
         self.mean = self.squares = 0.0
         self.low, self.high = math.inf, -math.inf
@@ -41,7 +49,7 @@ class Column:
         shown = text[:SHOWN]
         self.first = min(self.first, shown) if self.count > 1 else shown
         self.last = max(self.last, shown)
-        if shown in self.values or len(self.values) < DIFFERENT:
+        if shown in self.values or len(self.values) < self.different:
             self.values[shown] += 1
         else:
             self.overflow = True
@@ -62,12 +70,27 @@ class Column:
 
     def row(self) -> list[object]:
         """Return the row of the summary."""
-        distinct = f">{DIFFERENT}" if self.overflow else len(self.values)
-        start = [self.name, self.kind(), self.count, self.missing, distinct]
+        start = [self.name, self.kind(), self.count, self.missing, self.distinct()]
         if not self.numeric:
             return [*start, self.first, self.last, "", ""]
         deviation = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
-        return [*start, *(f"{one:.10g}" for one in (self.low, self.high, self.mean, deviation))]
+        exact = [f"{one:.15g}" for one in (self.low, self.high)]
+        return [*start, *exact, f"{self.mean:.10g}", f"{deviation:.10g}"]
+
+    def distinct(self) -> str:
+        """Return how many different values there are."""
+        return f">{self.different}" if self.overflow else f"{len(self.values)}"
+
+    def bins(self) -> tuple[float, float, int]:
+        """Return where a histogram begins, how wide its bins are, and how many it has."""
+        span = self.high - self.low
+        if self.whole == self.count and span < BINS and abs(self.low) < EXACT:
+            return self.low - 0.5, 1.0, int(span) + 1  # a bin per number
+        if not span:
+            width = max(1.0, abs(self.low) * 1e-6)
+            return self.low - width / 2, width, 1
+        number = min(BINS, max(2, len(self.values)))
+        return self.low, span / number, number
 
     def kind(self) -> str:
         """Return the type of the values."""
@@ -82,7 +105,8 @@ def main(source: Path, summary: Path, plot: Path) -> None:
     """Describe ``source``; raise ValueError, OSError or csv.Error with what is wrong."""
     csv.field_size_limit(LONGEST_LINE)
     table = Table(source, os.environ.get("LS_PARAM_DELIMITER", ""))
-    columns = [Column(name) for name in table.names]
+    different = min(DIFFERENT, ALL_DIFFERENT // len(table.names))
+    columns = [Column(name, different) for name in table.names]
     wanted = os.environ.get("LS_PARAM_COLUMN", "")
     if wanted and wanted not in table.names:
         raise ValueError(f"there is no column {wanted!r}; there are: {', '.join(table.names)}")
@@ -102,25 +126,26 @@ def main(source: Path, summary: Path, plot: Path) -> None:
     plot.write_bytes(draw(table, columns, wanted))
 
 
-def draw(table: "Table", columns: list[Column], wanted: str) -> bytes:
+def draw(table: Table, columns: list[Column], wanted: str) -> bytes:
     """Return the picture of the column that is wanted, or of the one that tells most."""
     numeric = [column for column in columns if column.numeric]
     named = [column for column in columns if column.name == wanted]
     column = (named or numeric or columns)[0]
     print(f"drawing column {column.name!r}")
     if not column.numeric:
-        bars = column.values.most_common(12)
-        return bytes(csv_plot.bars(f"{column.name}: most common values", bars))
+        bars = column.values.most_common(BARS)
+        note = f"{len(bars)} of {column.distinct()} values   missing = {column.missing}"
+        return bytes(csv_plot.bars(f"{column.name}: most common values", note, bars))
     index = columns.index(column)
-    bins = [0] * min(24, max(1, len(column.values)))
-    width = (column.high - column.low) / len(bins) or 1.0
+    low, width, count = column.bins()
+    bins = [0] * count
     for row in table.rows("drawing"):
         value = number(row[index].strip(), table.comma) if index < len(row) else None
         if value is not None:
-            bins[min(len(bins) - 1, int((value - column.low) / width))] += 1
-    note = f"n = {column.count}   mean = {column.mean:.4g}   missing = {column.missing}"
+            bins[min(count - 1, int((value - low) / width))] += 1
+    note = f"n = {column.count}   mean = {column.mean:.6g}   missing = {column.missing}"
     title = f"{column.name}: distribution"
-    return bytes(csv_plot.histogram(title, note, column.low, width, bins))
+    return bytes(csv_plot.histogram(title, note, low, width, bins))
 
 
 class Table:
@@ -169,7 +194,9 @@ def number(text: str, comma: bool) -> float | None:  # noqa: FBT001 - called for
         value = float(text.replace(",", ".") if comma else text)
     except ValueError:
         return None
-    return value if math.isfinite(value) and "_" not in text else None
+    if not abs(value) < LARGEST or "_" in text:
+        return None
+    return value if abs(value) > SMALLEST else 0.0
 
 
 def find_encoding(source: Path) -> str:
@@ -193,7 +220,7 @@ def find_delimiter(lines: Iterator[str]) -> str:
     """Return the delimiter that cuts the first lines into the most equal rows."""
     head = [line for line, _ in zip(lines, range(50))]
 
-    def score(delimiter: str) -> "tuple[float, int]":
+    def score(delimiter: str) -> tuple[float, int]:
         widths = [len(row) for row in csv.reader(head, delimiter=delimiter) if row]
         width = widths[0] if widths else 1
         return (widths.count(width) / len(widths) if width > 1 else 0.0, width)

@@ -1,5 +1,7 @@
 """Wait SLEEPTIME seconds, a line each, then copy SOURCE to DESTINATION. Python 3.8 or later."""
 
+from __future__ import annotations
+
 import math
 import os
 import shutil
@@ -18,7 +20,7 @@ def main(result: str) -> None:
     if not source.is_file():
         raise ValueError(f"SOURCE is not a file: {source}")
     target = Path(destination)
-    if destination.startswith(OUTPUT):  # the folder of the result, wherever it is here
+    if f"{destination}/".startswith(OUTPUT):  # the folder of the result, wherever it is here
         target = Path(result).parent / destination[len(OUTPUT) :]
     if target.is_dir():
         target = target / source.name

@@ -1,13 +1,15 @@
 """Count the lines, words and characters of a text, in pieces. Python 3.8 or later."""
 
+from __future__ import annotations
+
 import codecs
-import collections
 import json
 import os
 import re
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Counter, Iterator  # noqa: UP035 - Python 3.8
 
 PIECE = 1024 * 1024
 #: beyond so many different words the rarest are forgotten, and their counts are lower bounds
@@ -60,9 +62,9 @@ def find_encoding(source: Path) -> str:
     return "utf-8-sig" if head.startswith(codecs.BOM_UTF8) else "utf-8"
 
 
-def count(source: Path, encoding: str, size: int) -> "tuple[dict[str, object], Counter[str]]":
+def count(source: Path, encoding: str, size: int) -> tuple[dict[str, object], Counter[str]]:
     """Return what was counted, and each word with its number."""
-    words: Counter[str] = collections.Counter()
+    words: Counter[str] = Counter()
     total = characters = lines = said = 0
     last, forgot = "\n", False
     for piece, text in pieces(source, encoding):
@@ -73,7 +75,7 @@ def count(source: Path, encoding: str, size: int) -> "tuple[dict[str, object], C
         lines += piece.count("\n")
         last = piece[-1:] or last
         if len(words) > DIFFERENT:
-            words, forgot = collections.Counter(dict(words.most_common(DIFFERENT // 2))), True
+            words, forgot = Counter(dict(words.most_common(DIFFERENT // 2))), True
         done = 100 * characters // max(size, 1)
         if said + 5 <= done < 100:
             said = done

@@ -83,11 +83,13 @@ class LocalBackend(WorkflowBackend):
 
     async def _engage(self) -> None:
         """Start the keeper, and have every attempt taken care of that is not over; once."""
-        async with self._engaging:
-            if not self._is_engaged:
+        if not self._is_engaged:  # every call asks; only the first ones need the lock
+            async with self._engaging:
                 await self._start()
 
     async def _start(self) -> None:
+        if self._is_engaged:
+            return
         with _unavailable("open the state directory"):
             await anyio.to_thread.run_sync(attempts.sweep, self._root)
             self._spares = Spares(f"{self._state}/spares", most=2 * self.slots)

@@ -6,7 +6,6 @@ writes it down for the runner that continues.
 """
 
 import contextlib
-import gc
 import json
 import os
 import signal
@@ -17,6 +16,7 @@ from pathlib import Path
 from longshore.backends.local import attempts, cgroups, processes
 from longshore.backends.local.runner import Runner
 from longshore.backends.local.wakeups import Wakeups
+from longshore.collector import collect_rarely
 
 _FAILED = 70
 
@@ -144,7 +144,7 @@ def main(arguments: str) -> None:
     given = json.loads(arguments)
     for fd in (given["orders"], given["alive"]):
         os.set_inheritable(fd, False)  # they are no business of a worker
-    gc.freeze()
+    collect_rarely()  # runners are forks of this process
     os.chdir("/")
     Path(given["state"], "attempts").mkdir(exist_ok=True)
     Keeper(**given).run()

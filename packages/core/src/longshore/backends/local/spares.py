@@ -71,7 +71,8 @@ def _empty(path: str) -> bool:
         if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
             return False
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its runner may not have let go yet
-        os.ftruncate(fd, 0)
+        if status.st_size:  # also a truncation of nothing is a transaction of the file system
+            os.ftruncate(fd, 0)
     finally:
         os.close(fd)
     return True
