@@ -62,7 +62,7 @@ def _folder_mistakes(directory: Path | None, word: str) -> Iterator[str]:
 
 def _mount_mistakes(workflow: Workflow) -> Iterator[tuple[str, str]]:
     """Yield declared paths that a container cannot have: a file is reached by its folder."""
-    mounts: list[tuple[str, str, str]] = []
+    mounts: list[tuple[str, str, str, str]] = []
     for section in ("inputs", "outputs", "datasets"):
         for one in getattr(workflow, section).values():
             if one.path is None:
@@ -72,12 +72,12 @@ def _mount_mistakes(workflow: Workflow) -> Iterator[tuple[str, str]]:
             mount = one.path if whole else posixpath.dirname(one.path)
             if mount == "/":
                 yield where, "lies in the root directory; give it a folder, such as /data"
-            for other_section, other, path in mounts:
+            for other_section, other, path, name in mounts:
                 if one.path == path:
-                    yield where, f"is the path of {other} too"
+                    yield where, f"is the path of {other_section}.{name} too"
                 elif section != other_section and _overlap(mount, other):
                     yield where, f"shares a folder with {other_section}; give them folders apart"
-            mounts.append((section, mount, one.path))
+            mounts.append((section, mount, one.path, one.name))
 
 
 def _overlap(one: str, other: str) -> bool:

@@ -112,6 +112,9 @@ class JobService:
         """
         if key is not None and not _is_text(key):
             raise RequestInvalid("the idempotency key holds half a character (a lone surrogate)")
+        if key is not None and (earlier := await self._store.job_by_key(tenant, key)):
+            # before anything else: its workflow may have been changed or retired since
+            return await self._resume(earlier, request)
         workflow = await self.workflow(request.workflow)
         job = self._draft(tenant, request, workflow, key)
         uploads = await self.inputs.announce(job, workflow, request)
@@ -119,17 +122,24 @@ class JobService:
             _is_awaited(one, workflow) for one in uploads
         )
         kept = await self._ledger.open(job, uploads, queue=request.start and not waits)
-        if kept.id != job.id:
+        if kept.id != job.id:  # another submission with this key was faster
             for one in uploads:
                 await self._storage.abort(one.ticket)
-            if kept.fingerprint != job.fingerprint:
-                raise IdempotencyConflict(
-                    f"the key {key!r} belongs to job {kept.id}, which was another request",
-                    hint="use a new key for a new request",
-                )
+            return await self._resume(kept, request)
         if kept.state is JobState.CREATED:
-            kept = await self._feed(kept, request, await self.workflow_of(kept))
-        return Submission(kept, await self._open_uploads(kept), kept.id == job.id)
+            kept = await self._feed(kept, request, workflow)
+        return Submission(kept, await self._open_uploads(kept), is_new=True)
+
+    async def _resume(self, job: Job, request: JobRequest) -> Submission:
+        """Return a job by its key, and finish its submission where that was cut off."""
+        if job.fingerprint != _fingerprint(request):
+            raise IdempotencyConflict(
+                f"the key {job.key!r} belongs to job {job.id}, which was another request",
+                hint="use a new key for a new request",
+            )
+        if job.state is JobState.CREATED:
+            job = await self._feed(job, request, await self.workflow_of(job))
+        return Submission(job, await self._open_uploads(job), is_new=False)
 
     def _draft(self, tenant: str, request: JobRequest, workflow: Workflow, key: str | None) -> Job:
         decision = decide(request, workflow)

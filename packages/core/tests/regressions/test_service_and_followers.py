@@ -68,6 +68,16 @@ def request(**parameters: int) -> JobRequest:
     return JobRequest(workflow="script", parameters=parameters)
 
 
+def test_a_key_finds_its_job_also_when_the_workflow_is_another_one_now(tmp_path: Path) -> None:
+    with Longshore.open(tmp_path, settings=TABLE, workflows=[SCRIPT]) as longshore:
+        first = longshore.run("script", parameters={"a": 1}, key="k").id
+    changed = attrs.evolve(SCRIPT, version="2", parameters={"type": "object"})
+    with Longshore.open(tmp_path, settings=TABLE, workflows=[changed]) as longshore:
+        assert longshore.run("script", parameters={"a": 1}, key="k").id == first
+        with pytest.raises(IdempotencyConflict):
+            longshore.run("script", parameters={"a": 2}, key="k")
+
+
 def test_an_empty_key_is_a_key_like_any_other(tmp_path: Path) -> None:
     with Longshore.open(tmp_path, settings=TABLE, workflows=[SCRIPT]) as longshore:
         first = longshore.submit(attrs.evolve(request(a=1), start=False), key="")

@@ -75,6 +75,10 @@ class Store(abc.ABC):
         """Return the job, or None."""
 
     @abc.abstractmethod
+    async def job_by_key(self, tenant: str, key: str) -> Job | None:
+        """Return the job that the tenant made with an idempotency key, or None."""
+
+    @abc.abstractmethod
     async def jobs(self, query: JobQuery) -> tuple[Job, ...]:
         """Return at most ``query.limit`` jobs, newest first."""
 

@@ -85,6 +85,10 @@ class MemoryStore(Store):
         """Look up."""
         return self._jobs.get(job_id)
 
+    async def job_by_key(self, tenant: str, key: str) -> Job | None:
+        """Look up."""
+        return self._jobs.get(self._keys.get((tenant, key), ""))
+
     async def jobs(self, query: JobQuery) -> tuple[Job, ...]:
         """Filter, newest first."""
         found = self._where(

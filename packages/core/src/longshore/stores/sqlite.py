@@ -241,6 +241,11 @@ class SQLiteStore(Store):
         found = self._with_reader(lambda connection: _jobs(connection, "id = ?", (job_id,)))
         return found[0] if found else None
 
+    async def job_by_key(self, tenant: str, key: str) -> Job | None:
+        """Select along the unique index of (tenant, key)."""
+        found = await self._jobs("tenant = ? AND key = ?", (tenant, key))
+        return found[0] if found else None
+
     async def jobs(self, query: JobQuery) -> tuple[Job, ...]:
         """Select a page along the index of (tenant, id), newest first."""
         conditions = ["1"]

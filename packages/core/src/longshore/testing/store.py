@@ -141,6 +141,13 @@ class StoreContract(StoreQueries):
         other = make_job(2, key="k", tenant="other")
         assert (await add(store, other)).id == other.id
 
+    async def test_a_job_is_found_by_its_key_alone(self, store: Store) -> None:
+        """A tenant's key names one job; nobody else's does."""
+        kept = await add(store, make_job(1, key="k", tenant="acme"))
+        assert await store.job_by_key("acme", "k") == kept
+        assert await store.job_by_key("acme", "other") is None
+        assert await store.job_by_key("other", "k") is None
+
     async def test_jobs_without_a_key_never_clash(self, store: Store) -> None:
         jobs = [make_job(number) for number in range(3)]
         assert [(await add(store, job)).id for job in jobs] == [job.id for job in jobs]

@@ -102,9 +102,10 @@ def numbers(low: float, high: float, length: int) -> list[tuple[float, str]]:
         marks = steps(low, high, most)
         gap = marks[1] - marks[0] if len(marks) > 1 else high - low
         digits = max(0, -math.floor(math.log10(gap))) if gap > 0 else 0
-        found = [(mark, label(mark, digits)) for mark in marks]
+        found = [(mark, label(mark, digits)) for mark in marks] or found
         room = gap / (high - low) * length
-        if all(width_of(text) + 24 <= room for _, text in found):
+        labels = [text for _, text in found]
+        if len(set(labels)) == len(labels) and all(width_of(one) + 24 <= room for one in labels):
             break
     return found
 
@@ -157,7 +158,8 @@ def histogram(title: str, note: str, low: float, step: float, bins: Sequence[int
     for mark, text in numbers(low, high, length):
         x = LEFT + round((mark - low) / (high - low) * length)
         picture.box(x - 1, bottom, 2, 8, INK)
-        picture.text(x - width_of(text) // 2, bottom + 14, text, QUIET)
+        place = min(x - width_of(text) // 2, WIDTH - 8 - width_of(text))
+        picture.text(place, bottom + 14, text, QUIET)
     name = "value"
     picture.text(LEFT + (length - width_of(name)) // 2, bottom + 46, name, INK)
     picture.text(LEFT - 12 - width_of("rows"), TOP - 16, "rows", INK)

@@ -21,8 +21,8 @@ DIFFERENT, ALL_DIFFERENT = 10_000, 500_000
 COLUMNS = 2000
 SHOWN = 100
 BARS, BINS = 12, 24
-#: up to here halves are numbers
-EXACT = 1e15
+#: up to here a number still has its halves
+EXACT = 2.0**52
 #: the squares of numbers between these are numbers, too
 SMALLEST, LARGEST = 1e-150, 1e150
 HEADER = ["name", "type", "count", "missing", "distinct", "min", "max", "mean", "std"]
@@ -74,8 +74,8 @@ class Column:
         if not self.numeric:
             return [*start, self.first, self.last, "", ""]
         deviation = math.sqrt(self.squares / (self.count - 1)) if self.count > 1 else 0.0
-        exact = [f"{one:.15g}" for one in (self.low, self.high)]
-        return [*start, *exact, f"{self.mean:.10g}", f"{deviation:.10g}"]
+        seen = [exact(one) for one in (self.low, self.high)]
+        return [*start, *seen, f"{self.mean:.10g}", f"{deviation:.10g}"]
 
     def distinct(self) -> str:
         """Return how many different values there are."""
@@ -197,6 +197,11 @@ def number(text: str, comma: bool) -> float | None:  # noqa: FBT001 - called for
     if not abs(value) < LARGEST or "_" in text:
         return None
     return value if abs(value) > SMALLEST else 0.0
+
+
+def exact(value: float) -> str:
+    """Return a number with all of its digits."""
+    return f"{value:.0f}" if value.is_integer() and abs(value) < EXACT else f"{value:.15g}"
 
 
 def find_encoding(source: Path) -> str:
