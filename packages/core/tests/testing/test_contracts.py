@@ -46,7 +46,7 @@ def run_pytest(*arguments: str, cwd: Path = HERE) -> subprocess.CompletedProcess
 def test_every_sentence_of_the_contract_that_a_backend_breaks_is_found() -> None:
     broken = runpy.run_path(str(HERE / "broken_backends.py"))["BROKEN"]
     ids = [f"broken_backends.py::{test}" for test in broken]
-    answer = run_pytest("-q", "--tb=no", "-rpfE", *ids)
+    answer = run_pytest("-q", "--tb=no", "-rpfE", "--timeout=25", *ids)  # to hang is to be found
     verdicts = [line.split(" ")[:2] for line in answer.stdout.splitlines() if "::Test" in line]
     not_found = [test for verdict, test in verdicts if verdict != "FAILED"]
     assert not_found == []
