@@ -35,6 +35,8 @@ from longshore.storages.local import LocalStorage
 from longshore.transfer import Audience, SignedUpload, TransferPlan
 
 AT_ONCE = 8
+#: of the backend: two per processor, so that one runs while another waits for the disk
+SLOTS = 2 * (os.cpu_count() or 1)
 HOUR = timedelta(hours=1)
 #: (ours, peer, the ratio to reach)
 TARGETS = (
@@ -157,7 +159,7 @@ class Ours:
 async def ours(isolation: Isolation, directory: Path) -> Any:
     """Open a backend that has done a few jobs already."""
     context = PluginContext(state=directory / "state", instance="bench", clock=SystemClock())
-    settings = LocalSettings(isolation=isolation, slots=AT_ONCE)
+    settings = LocalSettings(isolation=isolation, slots=SLOTS)
     async with open_local(settings, context) as backend:
         measured = Ours(backend, LocalStorage(directory / "storage"))
         await measured.measure(2 * AT_ONCE)
