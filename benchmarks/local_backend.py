@@ -29,6 +29,7 @@ from psij import Job, JobExecutor, JobSpec as PsijSpec
 from longshore.backends.local import Isolation, LocalSettings, open_local
 from longshore.backends.local.isolation import make_order, works
 from longshore.clock import SystemClock
+from longshore.collector import collect_rarely
 from longshore.hookspecs import PluginContext
 from longshore.models import JobSpec, Phase, RunRef
 from longshore.storages.local import LocalStorage
@@ -198,6 +199,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    collect_rarely()  # as a process of the service does
     directory = Path(tempfile.mkdtemp(prefix="longshore-bench-"))
     try:
         rates = anyio.run(measure, given.jobs, given.rounds, directory)
