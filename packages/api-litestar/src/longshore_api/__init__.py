@@ -1,0 +1,1 @@
+"""Longshore over HTTP."""
