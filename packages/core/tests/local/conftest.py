@@ -12,9 +12,9 @@ import attrs
 import pytest
 
 from longshore.backends.local import Isolation, LocalSettings, open_local
-from longshore.backends.local.attempts import Record, mark, read_record
+from longshore.backends.local.attempts import Order, Record, mark, read_record
 from longshore.backends.local.backend import LocalBackend
-from longshore.backends.local.isolation import works
+from longshore.backends.local.isolation import make_order, works
 from longshore.backends.local.processes import marked
 from longshore.clock import Clock, SystemClock
 from longshore.ids import new_id
@@ -111,6 +111,16 @@ class Lab:
             log=await self.upload(ref, "log"),
             manifest=await self.upload(ref, "manifest"),
             valid_until=datetime.now(UTC) + HOUR,
+        )
+
+    def order(self, ref: RunRef, spec: JobSpec, plan: TransferPlan) -> Order:
+        return make_order(
+            ref,
+            spec,
+            plan,
+            root=str(self.path(ref)),
+            engine=Isolation.NONE,
+            settings=LocalSettings(),
         )
 
     def spec(self, script: str, **fields: object) -> JobSpec:

@@ -10,8 +10,8 @@ import anyio
 import attrs
 import pytest
 
-from longshore.backends.local import Isolation, LocalSettings, attempts, keeper, processes
-from longshore.backends.local.isolation import make_order
+from longshore.backends.local import attempts, keeper, processes
+from longshore.backends.local.lines import seal
 from longshore.backends.local.processes import Process
 from longshore.codec import to_json
 from longshore.models import OutcomeKind, Phase, RunRef
@@ -175,21 +175,11 @@ async def cut_off(lab: Any, **changes: Any) -> RunRef:
     lab.path(ref).mkdir()
     seen = to_json(record.observation)
     care = to_json(attrs.evolve(record.care, **changes))
-    order = await order_of(lab, ref, spec)
-    (lab.path(ref) / attempts.FILE).write_bytes(order + f"\n[{seen},{care}]\n".encode())
+    order = to_json(lab.order(ref, spec, await lab.plan(ref, spec)))
+    bodies = (order, f"[{seen},{care}]")
+    lines = b"".join(seal(ref.name, body) for body in bodies)
+    (lab.path(ref) / attempts.FILE).write_bytes(lines)
     return ref
-
-
-async def order_of(lab: Any, ref: RunRef, spec: Any) -> bytes:
-    order = make_order(
-        ref,
-        spec,
-        await lab.plan(ref, spec),
-        root=str(lab.path(ref)),
-        engine=Isolation.NONE,
-        settings=LocalSettings(),
-    )
-    return to_json(order).encode()
 
 
 async def test_after_a_reboot_a_pid_says_nothing(lab: Any) -> None:
@@ -228,15 +218,6 @@ async def test_runners_that_die_before_the_start_give_the_attempt_back(lab: Any)
     async with lab.open() as backend:
         seen = await lab.over(backend, ref)
     assert (seen.phase, seen.outcome) == (Phase.TAKEN, None)
-
-
-async def test_a_record_cut_short_does_not_hide_the_one_before(lab: Any) -> None:
-    async with lab.open() as backend:
-        ref = await lab.submit(backend, "exit 3")
-        seen = await lab.over(backend, ref)
-        with (lab.path(ref) / attempts.FILE).open("ab") as status:
-            status.write(b'[{"job_id": "jo')
-        assert await lab.see(backend, ref) == seen
 
 
 async def test_control_a_keeper_that_writes_no_exit_down_loses_the_end(

@@ -2,8 +2,8 @@
 
 ```
 <state>/attempts/ls-<job id>-<attempt>/
-    attempt.jsonl     what to do, then what is known: the last whole line is what holds;
-                      locked by the runner that takes care of the attempt
+    attempt.jsonl     what to do, then what is known: the last whole line is what holds (see
+                      ``lines``); locked by the runner that takes care of the attempt
     plan.json         a later plan, where there is one
     stop              the request to stop
     exit              the worker's exit code, from the keeper, when the runner was lost
@@ -17,13 +17,20 @@ import fcntl
 import hashlib
 import json
 import os
-import stat
+import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any
 
 import attrs
 
+from longshore.backends.local.lines import (
+    SIZE,
+    first_body,
+    last_body,
+    owner,
+    seal,
+    whole_lines,
+)
 from longshore.backends.local.processes import Process
 from longshore.codec import converter, from_json, to_json
 from longshore.models.run import Observation, Phase
@@ -31,11 +38,12 @@ from longshore.models.workflow import Input, Output, Resources
 from longshore.transfer import TransferPlan
 
 _FILE = os.O_CLOEXEC | os.O_NOFOLLOW
-_OVER = frozenset({Phase.ENDED, Phase.TAKEN})
+_CHUNK = 64 * 1024
+OVER = frozenset({Phase.ENDED, Phase.TAKEN})
 FILE = "attempt.jsonl"
 MARK = "LS_ATTEMPT"
-#: levels of directories that are deleted in place: 8 names of 255 bytes are a legal path
-_DEPTH = 8
+#: what directories of attempts are called
+NAME = re.compile(r"ls-([A-Za-z0-9][A-Za-z0-9-]*)-(\d+)\Z")
 
 
 @attrs.frozen(kw_only=True)
@@ -93,7 +101,7 @@ class Record:
     @property
     def is_over(self) -> bool:
         """Whether nothing is left to do."""
-        return self.observation.phase in _OVER
+        return self.observation.phase in OVER
 
 
 @attrs.frozen(kw_only=True)
@@ -113,17 +121,18 @@ def mark(path: str) -> str:
 def create(path: str, order: Order, take_spare: Callable[[str], bool]) -> None:
     """Make the directory of an attempt; one that is there and whole stays as it is.
 
-    ``take_spare`` may put an emptied directory in its place.
+    ``take_spare`` may put a directory with a file of zeros in its place.
 
     Raises:
         OSError: nothing that could be started was made.
     """
-    line = to_json(order).encode() + b"\n"
+    line = seal(os.path.basename(path), to_json(order))
     if not os.path.lexists(path):
         if take_spare(path):
-            write_over(f"{path}/{FILE}", line)
+            _write_over(f"{path}/{FILE}", line)
             return
         os.mkdir(path, 0o700)
+    line = line.ljust(SIZE, b"\0")  # written, not reserved: that would be a transaction later
     try:
         write_new(f"{path}/{FILE}", line)
     except FileExistsError:
@@ -133,13 +142,30 @@ def create(path: str, order: Order, take_spare: Callable[[str], bool]) -> None:
 
 def is_accepted(path: str) -> bool:
     """Say whether the attempt's order is there, and whole."""
-    return b"\n" in _lines(path)
+    return bool(_lines(path))
 
 
 def read_order(path: str) -> Order | None:
     """Return the order of an attempt; None when it was never accepted."""
-    line, whole, _ = _lines(path).partition(b"\n")
-    return from_json(Order, line) if whole else None
+    lines = _lines(path)
+    return order_of(path, lines) if lines else None
+
+
+def order_of(path: str, lines: bytes) -> Order:
+    """Return the order of an attempt that was accepted.
+
+    Raises:
+        ValueError: it is of another version.
+    """
+    return from_json(Order, first_body(os.path.basename(path), lines) or b"")
+
+
+def read_owner(path: str) -> str | None:
+    """Return the name of the attempt whose order is in a directory, whatever that is called."""
+    with contextlib.suppress(OSError):  # whatever a worker made of it
+        name = owner(_content(path))
+        return name if name is not None and NAME.match(name) else None
+    return None
 
 
 def read_plan(path: str, order: Order) -> TransferPlan:
@@ -178,36 +204,29 @@ def write_exit(path: str, code: int) -> None:
 
 def read_record(path: str) -> Record | None:
     """Return the last whole record; None when no runner took care of the attempt yet."""
-    return last_record(_lines(path))
+    return last_record(path, _lines(path))
 
 
 def is_over(path: str) -> bool:
     """Say whether nothing is left to do for the attempt."""
-    last = _last(_lines(path))
-    return last is not None and last[0]["phase"] in _OVER
+    body = last_body(os.path.basename(path), _lines(path))
+    return body is not None and json.loads(body)[0]["phase"] in OVER
 
 
-def last_record(lines: bytes) -> Record | None:
-    """Return the last whole record of an attempt's file."""
-    last = _last(lines)
-    if last is None:
+def last_record(path: str, lines: bytes) -> Record | None:
+    """Return the last whole record in an attempt's file."""
+    body = last_body(os.path.basename(path), lines)
+    if body is None:
         return None
-    return Record(converter.structure(last[0], Observation), converter.structure(last[1], Care))
-
-
-def _last(lines: bytes) -> Any:
-    end = lines.rfind(b"\n")  # what follows the last line feed is not whole
-    while end > 0:
-        begin = lines.rfind(b"\n", 0, end)
-        if begin < 0:
-            return None  # the first line is the order
-        with contextlib.suppress(ValueError):
-            return json.loads(lines[begin + 1 : end])
-        end = begin
-    return None
+    observation, care = json.loads(body)
+    return Record(converter.structure(observation, Observation), converter.structure(care, Care))
 
 
 def _lines(path: str) -> bytes:
+    return whole_lines(os.path.basename(path), _content(path))
+
+
+def _content(path: str) -> bytes:
     try:
         return read(f"{path}/{FILE}")
     except (FileNotFoundError, NotADirectoryError):
@@ -215,32 +234,43 @@ def _lines(path: str) -> bytes:
 
 
 def claim(path: str) -> tuple[int, bytes] | None:
-    """Return the locked file of an attempt, to be closed when done, and what is in it.
+    """Return the locked file of an attempt, to be closed when done, and its whole lines.
 
-    None when somebody else has it, when it was removed, or was never accepted.
+    None when somebody else has it, when it was removed, or was never accepted. What follows the
+    lines was cut short by a kill or a full disk, and is to be written over.
     """
     try:
-        fd = os.open(f"{path}/{FILE}", os.O_RDWR | os.O_APPEND | _FILE)
+        fd = os.open(f"{path}/{FILE}", os.O_RDWR | _FILE)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        lines = os.pread(fd, os.fstat(fd).st_size, 0)
+        content = read_all(fd)
     except BlockingIOError:
-        lines = b""
-    if b"\n" not in lines:
+        content = b""
+    lines = whole_lines(os.path.basename(path), content)
+    if not lines:
         os.close(fd)
         return None
-    if not lines.endswith(b"\n"):
-        os.write(fd, b"\n")  # a record cut short by a kill or a full disk: it must not spoil ours
     return fd, lines
 
 
 def read(path: str) -> bytes:
     """Return the content of a file of ours."""
     fd = os.open(path, os.O_RDONLY | _FILE)
-    with open(fd, "rb", buffering=0) as file:
-        return file.readall()
+    try:
+        return read_all(fd)
+    finally:
+        os.close(fd)
+
+
+def read_all(fd: int) -> bytes:
+    """Return the content of an open file, wherever its offset is."""
+    content = b""
+    # a short answer is the end: most files are read in one call
+    while len(chunk := os.pread(fd, _CHUNK, len(content))) == _CHUNK:
+        content += chunk
+    return content + chunk
 
 
 def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -257,17 +287,24 @@ def write_new(path: str, content: bytes, mode: int = 0o600) -> None:
         raise
 
 
-def write_over(path: str, content: bytes) -> None:
-    """Write into a file of ours that is empty."""
+def _write_over(path: str, content: bytes) -> None:
     _write(os.open(path, os.O_WRONLY | _FILE), content)
 
 
 def _write(fd: int, content: bytes) -> None:
     try:
-        while content:
-            content = content[os.write(fd, content) :]
+        write_at(fd, content, 0)
     finally:
         os.close(fd)
+
+
+def write_at(fd: int, content: bytes, at: int) -> int:
+    """Write all of ``content`` at a place of a file; return where it ends."""
+    while content:
+        written = os.pwrite(fd, content, at)
+        at += written
+        content = content[written:]
+    return at
 
 
 def replace(path: str, content: bytes) -> None:
@@ -277,93 +314,3 @@ def replace(path: str, content: bytes) -> None:
         os.unlink(draft)
     write_new(draft, content)
     os.rename(draft, path)
-
-
-def remove_plain(path: str) -> bool:
-    """Remove a directory of files and empty directories; say whether it was one."""
-    try:
-        for name in os.listdir(path):
-            entry = f"{path}/{name}"
-            try:
-                os.unlink(entry)
-            except (IsADirectoryError, PermissionError):
-                os.rmdir(entry)
-        os.rmdir(path)
-    except OSError:
-        return not os.path.lexists(path)
-    return True
-
-
-def set_aside(path: str) -> str | None:
-    """Remove an attempt by one rename; return where its directory is now, None without one.
-
-    A kill while it is emptied leaves no half of an attempt, which would look like one that never
-    was: what is left there is no attempt any more, and ``sweep`` deletes it.
-
-    Raises:
-        OSError: it cannot be moved.
-    """
-    gone = f"{_removed(os.path.dirname(path))}/{os.path.basename(path)}"
-    if os.path.lexists(gone):
-        delete(gone)  # of an earlier removal that was cut short
-    try:
-        os.rename(path, gone)
-    except FileNotFoundError:
-        return None
-    return gone
-
-
-def sweep(root: str) -> None:
-    """Make the place of removed attempts, and delete what kills have left there.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    removed = _removed(root)
-    os.makedirs(removed, 0o700, exist_ok=True)
-    for name in os.listdir(removed):
-        with contextlib.suppress(OSError):
-            delete(f"{removed}/{name}")
-
-
-def _removed(root: str) -> str:
-    return f"{os.path.dirname(root)}/removed"
-
-
-def delete(path: str) -> None:
-    """Delete a directory with all that a worker left in it; no link is followed.
-
-    Raises:
-        OSError: something cannot be deleted.
-    """
-    try:
-        _delete(path)
-    except PermissionError:  # the worker took the owner's rights from its own directories
-        _open_up(path)
-        _delete(path)
-
-
-def _delete(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        while os.listdir(path):  # again: what lay too deep was moved up
-            _empty(path, path, 0)
-        os.rmdir(path)
-
-
-def _empty(path: str, root: str, depth: int) -> None:
-    for entry in list(os.scandir(path)):
-        if not entry.is_dir(follow_symlinks=False):
-            os.unlink(entry.path)
-        elif depth < _DEPTH:
-            _empty(entry.path, root, depth + 1)
-            if not os.listdir(entry.path):
-                os.rmdir(entry.path)
-        else:  # deeper paths would be longer than the system takes
-            os.rename(entry.path, f"{root}/deep-{entry.inode()}")
-
-
-def _open_up(path: str) -> None:
-    os.chmod(path, stat.S_IRWXU)
-    for entry in list(os.scandir(path)):
-        if entry.is_dir(follow_symlinks=False):
-            _open_up(entry.path)

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Generator
 from datetime import timedelta
@@ -15,7 +14,7 @@ import anyio
 import anyio.to_thread
 
 from longshore.backends.abc import WorkflowBackend
-from longshore.backends.local import attempts, cgroups, processes
+from longshore.backends.local import attempts, cgroups, processes, removal
 from longshore.backends.local.attempts import Stop
 from longshore.backends.local.hints import FILE as HINTS
 from longshore.backends.local.isolation import Probes, choose, make_order
@@ -28,7 +27,6 @@ from longshore.errors import AttemptGone, BackendUnavailable
 from longshore.models.run import JobSpec, Observation, Phase, RunRef, Snapshot
 from longshore.transfer import TransferPlan
 
-_NAME = re.compile(r"ls-([A-Za-z0-9][A-Za-z0-9-]*)-(\d+)\Z")
 _NAME_LENGTH = 63
 _CHUNK = 64 * 1024
 _POLL = 0.01
@@ -91,8 +89,8 @@ class LocalBackend(WorkflowBackend):
         if self._is_engaged:
             return
         with _unavailable("open the state directory"):
-            await anyio.to_thread.run_sync(attempts.sweep, self._root)
-            self._spares = Spares(f"{self._state}/spares", most=2 * self.slots)
+            await anyio.to_thread.run_sync(removal.sweep, self._root)
+            self._spares = Spares(removal.place(self._root), most=2 * self.slots)
             with contextlib.suppress(FileExistsError):
                 os.mkfifo(self._state / HINTS, 0o600)
             # also for writing: it must not end when the last runner closes it
@@ -201,7 +199,7 @@ class LocalBackend(WorkflowBackend):
         return tuple(seen for seen in found if seen is not None)
 
     def _read(self, name: str) -> Observation | None:
-        match = _NAME.match(name)
+        match = attempts.NAME.match(name)
         path = f"{self._root}/{name}"
         if match is None:
             return None
@@ -235,11 +233,11 @@ class LocalBackend(WorkflowBackend):
         if not was_over and attempts.is_accepted(path):
             await self._end(path)
         with _unavailable("remove the attempt"):
-            gone = attempts.set_aside(path)
+            gone = removal.set_aside(path)
             if gone is None or (was_over and self._spares.keep(gone)):
                 return
-            if not attempts.remove_plain(gone):  # most are; a hop to a thread costs more
-                await anyio.to_thread.run_sync(attempts.delete, gone)
+            if not removal.remove_plain(gone):  # most are; a hop to a thread costs more
+                await anyio.to_thread.run_sync(removal.delete, gone)
 
     async def _end(self, path: str) -> None:
         await self._request_stop(path, Stop(grace=0.0, discard=True))
@@ -255,7 +253,7 @@ class LocalBackend(WorkflowBackend):
             await anyio.sleep(_POLL)
 
     def _path(self, ref: RunRef) -> str:
-        if not _NAME.match(ref.name) or len(ref.name) > _NAME_LENGTH:
+        if not attempts.NAME.match(ref.name) or len(ref.name) > _NAME_LENGTH:
             raise ValueError(f"{ref.name!r} is no name of an attempt")
         return f"{self._root}/{ref.name}"
 

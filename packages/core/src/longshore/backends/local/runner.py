@@ -14,7 +14,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from longshore.backends.local import attempts, cgroups, processes
+from longshore.backends.local import attempts, cgroups, processes, removal
 from longshore.backends.local.attempts import Order
 from longshore.backends.local.hints import Hints
 from longshore.backends.local.tending import Canceled, Tended
@@ -149,7 +149,7 @@ class Runner:
         if os.statvfs(attempt.path).f_bavail == 0:
             # nobody could write down how it ended; the scratch is what filled the disk, if we did
             with contextlib.suppress(OSError):
-                attempts.delete(f"{attempt.path}/tmp")  # noqa: S108 - not the system's
+                removal.delete(f"{attempt.path}/tmp")  # noqa: S108 - not the system's
         attempt.note_outcome(outcome)
         problem = self._stage_out(attempt, outcome)
         attempt.note(Phase.ENDED, message=problem)

@@ -2,7 +2,7 @@
 
 ext4 does not give an inode out again for a minute, and searches for another one past all of them:
 jobs that make and remove a few files each spent most of their time there. A few directories that
-are never removed cost a rename instead.
+are never removed cost a rename instead, and their attempt files never grow.
 """
 
 import contextlib
@@ -10,24 +10,25 @@ import fcntl
 import os
 import stat
 
-from longshore.backends.local.attempts import FILE
+from longshore.backends.local.attempts import FILE, write_at
+from longshore.backends.local.lines import SIZE
 
 _PLAIN = {FILE, "log", "tmp"}
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _DIRECTORY_MODE = stat.S_IFDIR | stat.S_IRWXU
+_ZEROS = bytes(SIZE)
 
 
 class Spares:
-    """Up to ``most`` directories below ``root``."""
+    """Up to ``most`` directories of the place of removed attempts, ``root``."""
 
     def __init__(self, root: str, most: int) -> None:
         self._root = root
         self._most = most
-        os.makedirs(root, 0o700, exist_ok=True)
-        self._names = os.listdir(root)
+        self._names: list[str] = []
 
     def take(self, path: str) -> bool:
-        """Make ``path`` a directory with an empty attempt file; say whether there was a spare.
+        """Make ``path`` a directory with an attempt file of zeros; say whether there was a spare.
 
         Raises:
             OSError: the disk is full, or cannot be written.
@@ -39,7 +40,7 @@ class Spares:
         return False
 
     def keep(self, path: str) -> bool:
-        """Take in the directory of an attempt that is over; say whether it was fit for it.
+        """Empty the directory of a removed attempt that was over; say whether it was fit for it.
 
         It is when it holds what every attempt's does and no more, when no name or process of the
         worker leads to its files, and nobody else has it open for work.
@@ -48,31 +49,44 @@ class Spares:
             return False
         with contextlib.suppress(OSError):
             scratch = f"{path}/tmp"  # noqa: S108 - not the system's
-            if os.stat(scratch, follow_symlinks=False).st_mode != _DIRECTORY_MODE:
-                return False
-            if os.listdir(scratch) or _has_attributes(scratch):
-                return False
-            if _empty(f"{path}/log") and _empty(f"{path}/{FILE}"):
-                name = os.path.basename(path)
-                os.rename(path, f"{self._root}/{name}")
-                self._names.append(name)
+            if _is_empty(scratch) and _clear_log(f"{path}/log") and _clear(f"{path}/{FILE}"):
+                self._names.append(os.path.basename(path))
                 return True
         return False
 
 
-def _has_attributes(path: str) -> bool:
-    return bool(os.listxattr(path, follow_symlinks=False)) if hasattr(os, "listxattr") else True
+def _is_empty(path: str) -> bool:
+    if os.lstat(path).st_mode != _DIRECTORY_MODE or os.listdir(path):
+        return False
+    return not os.listxattr(path, follow_symlinks=False) if hasattr(os, "listxattr") else False
 
 
-def _empty(path: str) -> bool:
+def _clear_log(path: str) -> bool:
     fd = os.open(path, _OPEN)
     try:
         status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
+        if not _is_owned(status):
             return False
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its runner may not have let go yet
         if status.st_size:  # also a truncation of nothing is a transaction of the file system
             os.ftruncate(fd, 0)
+        return True
     finally:
         os.close(fd)
-    return True
+
+
+def _clear(path: str) -> bool:
+    fd = os.open(path, _OPEN)
+    try:
+        status = os.fstat(fd)
+        if status.st_size != SIZE or not _is_owned(status):  # it outgrew its size
+            return False
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)  # its runner may not have let go yet
+        write_at(fd, _ZEROS, 0)
+        return True
+    finally:
+        os.close(fd)
+
+
+def _is_owned(status: os.stat_result) -> bool:
+    """Say whether it is a file, and has no other name."""
+    return stat.S_ISREG(status.st_mode) and status.st_nlink == 1

@@ -1,6 +1,7 @@
 """An attempt in somebody's care: every change is written to its file, then hinted at."""
 
 import contextlib
+import fcntl
 import os
 import signal
 from collections.abc import Generator
@@ -9,9 +10,10 @@ from datetime import UTC, datetime
 import attrs
 
 from longshore.backends.local import attempts, processes
-from longshore.backends.local.attempts import Care, Order
+from longshore.backends.local.attempts import Care
 from longshore.backends.local.hints import Hints
-from longshore.codec import from_json, to_json
+from longshore.backends.local.lines import seal
+from longshore.codec import to_json
 from longshore.models.job import Outcome, Progress
 from longshore.models.run import Observation, Phase
 
@@ -30,10 +32,12 @@ class Tended:
         self, path: str, lock: int, lines: bytes, hints: Hints, runner: processes.Process
     ) -> None:
         self.path = path
-        self.order = from_json(Order, lines[: lines.index(b"\n")])
+        self.order = attempts.order_of(path, lines)
+        self._name = os.path.basename(path)
         self._lock = lock
+        self._end = len(lines)
         self._hints = hints
-        before = attempts.last_record(lines)
+        before = attempts.last_record(path, lines)
         self.seen = before.observation if before else self._nothing_yet()
         self.is_over = before is not None and before.is_over
         self.care = Care(boot=processes.boot_id(), runner=runner)
@@ -89,7 +93,7 @@ class Tended:
     def follow(self, progress: Progress) -> None:
         """Report progress; record it as long as the file stays small."""
         self.seen = attrs.evolve(self.seen, progress=progress)
-        if os.fstat(self._lock).st_size < _STATUS_SIZE:
+        if self._end < _STATUS_SIZE:
             self._write(hint=True)
         else:
             self.tell()
@@ -124,12 +128,16 @@ class Tended:
 
     def _write(self, *, hint: bool = False) -> None:
         seen = to_json(self.seen)
-        os.write(self._lock, f"[{seen},{to_json(self.care)}]\n".encode())
+        line = seal(self._name, f"[{seen},{to_json(self.care)}]")
+        self._end = attempts.write_at(self._lock, line, self._end)
+        if self.seen.phase in attempts.OVER:
+            # before anybody hears of it: whoever removes the attempt may want the file for another
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
         if hint:
             self._hint(seen)
 
     def _hint(self, seen: str) -> None:
-        self._hints.send(f"{os.path.basename(self.path)}\t{seen}")
+        self._hints.send(f"{self._name}\t{seen}")
 
 
 def end_unclaimed(path: str) -> None:
@@ -143,7 +151,7 @@ def end_unclaimed(path: str) -> None:
         return
     lock, lines = claimed
     try:
-        if attempts.last_record(lines) is None:
+        if attempts.last_record(path, lines) is None:
             hints = Hints(os.path.dirname(os.path.dirname(path)))
             tended = Tended(path, lock, lines, hints, processes.this_process(os.getpid()))
             tended.give_up("canceled", "stopped before the worker started")
