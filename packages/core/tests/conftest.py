@@ -4,17 +4,23 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from longshore.access import Access, Issued
 from longshore.deadlines import Limits
 from longshore.eventlog import EventLog
 from longshore.ledger import Ledger
+from longshore.models import Agreement
+from longshore.service import JobService
+from longshore.storages.local import LocalStorage
 from longshore.stores.abc import Store
 from longshore.stores.memory import MemoryStore
 from longshore.stores.sqlite import SQLiteStore, open_sqlite
+from longshore.supervisor import AgreementKeeper
 from longshore.testing.fakes import FakeClock
 
 #: ``pytest --hypothesis-profile nightly``: as much as a night allows
@@ -59,6 +65,40 @@ def log(store: Store) -> EventLog:
 @pytest.fixture
 def ledger(store: Store, log: EventLog, clock: FakeClock, limits: Limits) -> Ledger:
     return Ledger(store, log, clock, limits)
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> LocalStorage:
+    return LocalStorage(tmp_path / "storage")
+
+
+@pytest.fixture
+def service(
+    store: Store, storage: LocalStorage, ledger: Ledger, log: EventLog, clock: FakeClock
+) -> JobService:
+    return JobService(store, storage, ledger, log, clock)
+
+
+@pytest.fixture
+def keeper(store: Store, ledger: Ledger, clock: FakeClock, service: JobService) -> AgreementKeeper:
+    return AgreementKeeper(store, ledger, clock, lambda job: service.purge(job.tenant, job.id))
+
+
+@pytest.fixture
+def access(store: Store, clock: FakeClock) -> Access:
+    return Access(store, clock)
+
+
+@pytest.fixture
+async def agreement(access: Access, clock: FakeClock) -> Agreement:
+    return await access.create_agreement(
+        tenant="acme", workflows=["dummy"], valid_until=clock.now() + timedelta(hours=1), by="admin"
+    )
+
+
+@pytest.fixture
+async def issued(access: Access, agreement: Agreement) -> Issued:
+    return await access.issue_token(agreement.id, by="admin")
 
 
 @pytest.fixture

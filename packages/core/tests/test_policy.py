@@ -1,12 +1,14 @@
 """A request is allowed as a whole, or every mistake in it is named."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import attrs
 import pytest
 
 from longshore.models import (
+    Agreement,
+    AgreementState,
     AnnouncedInput,
     InlineInput,
     Input,
@@ -15,7 +17,7 @@ from longshore.models import (
     Resources,
     Workflow,
 )
-from longshore.policy import Allow, Deny, decide
+from longshore.policy import Allow, Deny, covers, decide
 
 WORKFLOW = Workflow(
     id="w",
@@ -29,16 +31,17 @@ WORKFLOW = Workflow(
     max_resources=Resources(cpu=4.0, memory=4000, gpu=0, disk=500, walltime=timedelta(hours=1)),
 )
 SHA = "a" * 64
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def allowed(**request: Any) -> Allow:
-    decision = decide(JobRequest(workflow="w", **request), WORKFLOW)
+    decision = decide(JobRequest(workflow="w", **request), WORKFLOW, agreement=None, now=NOW)
     assert isinstance(decision, Allow)
     return decision
 
 
 def denied(workflow: Workflow = WORKFLOW, **request: Any) -> tuple[str, dict[str, str]]:
-    decision = decide(JobRequest(workflow="w", **request), workflow)
+    decision = decide(JobRequest(workflow="w", **request), workflow, agreement=None, now=NOW)
     assert isinstance(decision, Deny)
     return decision.reason, {problem.where: problem.message for problem in decision.problems}
 
@@ -171,3 +174,57 @@ def test_nothing_is_asked_of_a_workflow_that_takes_nothing() -> None:
     closed = Workflow(id="w", command=("true",))
     _, problems = denied(closed, parameters={"a": 1}, inputs={"x": AnnouncedInput()})
     assert set(problems) == {"/parameters/a", "/inputs/x"}
+
+
+# what an agreement allows
+
+AGREEMENT = Agreement(
+    id="a",
+    tenant="acme",
+    workflows=("w",),
+    created_at=NOW,
+    valid_from=NOW,
+    valid_until=NOW + timedelta(hours=1),
+)
+MOMENT = timedelta(microseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("fields", "at", "reason"),
+    [
+        ({}, NOW - MOMENT, "agreement-not-started"),
+        ({}, NOW, None),
+        ({}, NOW + timedelta(hours=1) - MOMENT, None),
+        ({}, NOW + timedelta(hours=1), "agreement-ended"),
+        ({"valid_from": None, "valid_until": None}, NOW, None),
+        ({"state": AgreementState.ENDED}, NOW, "agreement-ended"),
+        ({"state": AgreementState.ENDED, "valid_until": None}, NOW, "agreement-ended"),
+        ({"state": AgreementState.REVOKED}, NOW, "agreement-revoked"),
+        ({"state": AgreementState.REVOKED}, NOW - MOMENT, "agreement-revoked"),
+    ],
+)
+def test_an_agreement_allows_from_its_beginning_to_before_its_end(
+    fields: dict[str, Any], at: datetime, reason: str | None
+) -> None:
+    agreement = attrs.evolve(AGREEMENT, **fields)
+    decision = decide(JobRequest(workflow="w"), WORKFLOW, agreement=agreement, now=at)
+    assert (decision.reason if isinstance(decision, Deny) else None) == reason
+
+
+def test_an_agreement_that_is_over_goes_before_every_mistake_of_the_request() -> None:
+    request = JobRequest(workflow="w", resources={"cpu": 99})
+    ended = attrs.evolve(AGREEMENT, state=AgreementState.ENDED)
+    decision = decide(request, WORKFLOW, agreement=ended, now=NOW)
+    assert isinstance(decision, Deny)
+    assert decision.reason == "agreement-ended"
+
+
+@pytest.mark.parametrize(
+    ("workflows", "covered"), [(("w",), True), (("v", "w"), True), (("*",), True), (("v",), False)]
+)
+def test_an_agreement_covers_what_it_names(workflows: tuple[str, ...], *, covered: bool) -> None:
+    assert covers(attrs.evolve(AGREEMENT, workflows=workflows), "w") is covered
+
+
+def test_without_an_agreement_everything_is_covered() -> None:
+    assert covers(None, "w")

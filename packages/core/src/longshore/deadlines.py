@@ -59,6 +59,10 @@ _NEXT: Mapping[JobState, tuple[str, Callable[[Job, Limits], timedelta]]] = Mappi
 )
 
 
+#: what ends a job while its results may be on their way
+_CUTS = ("cancel", "agreement")
+
+
 def _is_cut_short(job: Job) -> bool:
     return job.stop is not None and job.stop.why != "walltime"
 
@@ -114,7 +118,7 @@ def end_without_results(job: Job) -> Step:
     target, why = verdict(job)
     if target is _S.SUCCEEDED:
         target, why = _S.FAILED, reason("manifest-missing")
-        if job.stop is not None and job.stop.why == "cancel":  # which cut their time short
+        if job.stop is not None and job.stop.why in _CUTS:  # which cut their time short
             target, why = verdict(attrs.evolve(job, outcome=None))
     return Step(target, {"reason": why})
 

@@ -17,9 +17,9 @@ _WITH_ENGINE = frozenset({_S.QUEUED, _S.STAGING_IN, _S.RUNNING})
 _LOST = Step(_S.STAGING_OUT, {"outcome": Outcome(kind=OutcomeKind.LOST)})
 
 
-def on_start(job: Job) -> Step | None:
+def on_start(job: Job, by: str | None = None) -> Step | None:
     """Return what ``start`` does: a job that started already stays as it is."""
-    return Step(_S.QUEUED) if job.state is _S.CREATED else None
+    return Step(_S.QUEUED, by=by) if job.state is _S.CREATED else None
 
 
 def on_stop(job: Job, *, by: str, why: str, at: datetime) -> Step | None:

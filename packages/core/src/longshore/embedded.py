@@ -49,10 +49,19 @@ def default_home(environment: Mapping[str, str] | None = None) -> Path:
 class Embedded:
     """A host, and a share in supervising it. Made by ``open_embedded``."""
 
-    def __init__(self, host: Host, home: Path, table: Mapping[str, Any], tasks: TaskGroup) -> None:
+    def __init__(
+        self,
+        host: Host,
+        home: Path,
+        table: Mapping[str, Any],
+        tasks: TaskGroup,
+        *,
+        detach: bool = True,
+    ) -> None:
         self.host = host
         self.home = home
         self._table = table
+        self._may_detach = detach
         self._role = Role(home)
         self._tasks = tasks
         self._holding: anyio.CancelScope | None = None
@@ -114,10 +123,12 @@ class Embedded:
             return False
 
     async def leave(self) -> None:
-        """Give the role up; jobs that are unfinished go to a detached process first."""
+        """Give the role up; where it may, a detached process goes on with unfinished jobs."""
         if self._holding is not None:
             self._holding.cancel()
             await self._given_up.wait()
+        if not self._may_detach:
+            return
         # asked only now: whoever submitted before found the role taken, and may have left since
         if not await self.is_idle() and self._role.acquire():  # nobody else took it
             self._role.release()
@@ -162,6 +173,8 @@ async def open_embedded(
     table: Mapping[str, Any] | None = None,
     workflows: Sequence[Workflow] = (),
     clock: Clock | None = None,
+    detach: bool = True,
+    public_url: str | None = None,
 ) -> AsyncIterator[Embedded]:
     """Open the embedded service of the directory ``home``, which is made where it is missing.
 
@@ -171,6 +184,9 @@ async def open_embedded(
         table: settings as a mapping, instead of the file and the environment.
         workflows: offered besides those of the settings.
         clock: the time.
+        detach: whether a process is left behind for jobs that are unfinished at the end. A server
+            that is started again by its operator says no.
+        public_url: where a server of this program is reached, if it has one.
 
     Raises:
         SettingsInvalid, WorkflowInvalid: mistakes, all of them.
@@ -180,10 +196,10 @@ async def open_embedded(
     table = load_table(config, os.environ) if table is None else table
     settings = parse_settings(table)
     async with (
-        open_host(settings, home, workflows=workflows, clock=clock) as host,
+        open_host(settings, home, workflows=workflows, clock=clock, public_url=public_url) as host,
         background() as tasks,
     ):
-        embedded = Embedded(host, home, table, tasks)
+        embedded = Embedded(host, home, table, tasks, detach=detach)
         try:
             yield embedded
         finally:

@@ -7,6 +7,7 @@ LongshoreError
 │   │   ├── WorkflowInvalid       a workflow definition
 │   │   ├── RequestInvalid        a job request: parameters, inputs, resources
 │   │   └── SettingsInvalid       the configuration
+│   ├── Unauthenticated           no token, or one that is unknown, expired or revoked
 │   ├── NotFound                  no such workflow, job, input or output for this tenant
 │   ├── Denied                    the policy says no
 │   ├── Conflict                  not in the state it is in now
@@ -103,6 +104,16 @@ class SettingsInvalid(Invalid):
     """A configuration with mistakes."""
 
     code = "settings-invalid"
+
+
+class Unauthenticated(RequestError):
+    """No valid token. ``reason``: ``missing``, ``unknown``, ``expired`` or ``revoked``."""
+
+    code = "unauthenticated"
+
+    def __init__(self, message: str, *, reason: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.reason = reason
 
 
 class NotFound(RequestError):

@@ -149,7 +149,7 @@ class Longshore:
 
     def place(self, job: Job) -> int | None:
         """Return how many jobs wait before this one, where it waits for a slot."""
-        return self.bridge.call(lambda it: it.host.service.queue_place(job))
+        return self.bridge.call(lambda it: it.host.service.queue.place(job))
 
 
 def _bytes(content: str | bytes | Path) -> bytes:

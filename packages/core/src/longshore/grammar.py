@@ -17,6 +17,7 @@ E = TypeVar("E", bound=StrEnum)
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}\Z")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z")
+_TENANT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,62}\Z")  # a segment of storage keys
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,62}\Z")
 _MEDIA_TYPE = re.compile(r"[A-Za-z0-9][\w.+-]{0,80}/[A-Za-z0-9][\w.+-]{0,80}\Z", re.ASCII)
 _IMAGE = re.compile(r"[a-z0-9][\w./:-]{0,400}@sha256:[0-9a-f]{64}\Z", re.ASCII)
@@ -76,6 +77,9 @@ workflow_id = _matching(
     _ID, "an id: up to 63 lower-case letters, digits and '-', a letter or digit first"
 )
 name = _matching(_NAME, "a name: up to 63 letters, digits, '.', '_' and '-', a letter first")
+tenant = _matching(
+    _TENANT, "a tenant: 1 to 63 letters, digits, '.', '_' and '-', the first one not a '.'"
+)
 version = _matching(_VERSION, 'a version such as "1" or "2.0.1", as a text')
 media_type = _matching(_MEDIA_TYPE, "a media type such as text/csv")
 

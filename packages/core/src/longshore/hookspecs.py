@@ -24,6 +24,7 @@ import attrs
 import pluggy
 
 from longshore.backends.abc import WorkflowBackend
+from longshore.blobs import BlobUrls
 from longshore.clock import Clock
 from longshore.storages.abc import StorageBackend
 
@@ -38,13 +39,14 @@ class PluginContext:
 
     ``state`` is a directory for this plug-in alone (it may not exist yet), ``instance`` the random
     id of this installation that marks our objects in an engine, ``name`` the provider's name for
-    the backend.
+    the backend. ``blobs`` is there where a server of ours can serve a storage's bytes.
     """
 
     state: Path
     instance: str
     clock: Clock
     name: str = ""
+    blobs: BlobUrls | None = None
 
 
 @attrs.frozen(kw_only=True)

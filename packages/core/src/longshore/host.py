@@ -12,13 +12,24 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
+import attrs
 from anyio.abc import TaskGroup, TaskStatus
 
+from longshore.access import Access
 from longshore.backends.abc import SupportsProbe, WorkflowBackend
 from longshore.background import background
+from longshore.blobs import BlobUrls, load_secret
 from longshore.clock import Clock, SystemClock
 from longshore.definitions import load_directory
-from longshore.errors import Problem, RetryError, SettingsInvalid, WorkflowInvalid
+from longshore.errors import (
+    Conflict,
+    Problem,
+    RetryError,
+    SettingsInvalid,
+    StorageUnavailable,
+    WorkflowInvalid,
+)
 from longshore.eventlog import EventLog
 from longshore.hookspecs import PluginContext, WorkflowBackendPlugin
 from longshore.ledger import Ledger
@@ -30,7 +41,7 @@ from longshore.settings import Settings, build
 from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
 from longshore.suggestions import did_you_mean
-from longshore.supervisor import DeadlineKeeper, Supervisor
+from longshore.supervisor import AgreementKeeper, DeadlineKeeper, Supervisor
 from longshore.supervisor.dispatch import Dispatcher
 from longshore.supervisor.finalise import Finaliser
 from longshore.supervisor.plans import Plans
@@ -69,7 +80,13 @@ class Host:
         self.service = JobService(
             store, storage, self.ledger, self.log, clock, default_backend=default
         )
+        self.access = Access(store, clock)
         self.logs = Logs(self.service, storage, self.backend, clock, store.instance)
+
+    @property
+    def tasks(self) -> TaskGroup:
+        """Where work goes on that outlives its caller; cancelled when the host is closed."""
+        return self._tasks
 
     async def backend(self, name: str) -> WorkflowBackend:
         """Return the open workflow backend that the settings call ``name``.
@@ -113,6 +130,8 @@ class Host:
         async with anyio.create_task_group() as tasks:
             keeper = DeadlineKeeper(self.store, self.ledger, self.clock, self._look)
             tasks.start_soon(keeper.run)
+            ends = AgreementKeeper(self.store, self.ledger, self.clock, self._purge)
+            tasks.start_soon(ends.run)
             for name in self.settings.backends:
                 tasks.start_soon(self._supervise, name)
 
@@ -125,6 +144,9 @@ class Host:
                 await self.clock.sleep(_OPEN_AGAIN)
             else:
                 return await supervisor.run()
+
+    async def _purge(self, job: Job) -> None:
+        await self.service.purge(job.tenant, job.id, by="longshore")
 
     async def _look(self, jobs: Sequence[Job]) -> None:
         for name in {job.backend for job in jobs} & set(self.settings.backends):
@@ -161,6 +183,36 @@ class Host:
             self.settings.deadlines,
         )
 
+    async def offer(self, workflow: Workflow) -> bool:
+        """Offer a workflow besides those of the files; say whether none of its id was offered.
+
+        Raises:
+            WorkflowInvalid: no backend of the settings would ever run it.
+            Conflict: a file defines it, or a job used this version, which was another one.
+        """
+        _check_backends(self.settings, [workflow])
+        await self._check_not_of_files(workflow.id)
+        before = await self.store.workflow(workflow.id)
+        await self.store.put_workflow(workflow, origin="api")
+        return before is None
+
+    async def retire(self, workflow_id: str) -> None:
+        """Offer a workflow no longer; jobs keep the version they were made with. Repeatable.
+
+        Raises:
+            Conflict: a file defines it, and would bring it back.
+        """
+        await self._check_not_of_files(workflow_id)
+        await self.store.retire_workflow(workflow_id)
+
+    async def _check_not_of_files(self, workflow_id: str) -> None:
+        """Raise where a file defines the workflow: the next start would undo the change."""
+        if workflow_id in {one.id for one in await self.store.workflows(origin="files")}:
+            raise Conflict(
+                f"workflow {workflow_id!r} is defined by a file of the provider",
+                hint="change the file, or use another id",
+            )
+
     def wake(self) -> None:
         """Look for what other processes wrote, now."""
         for supervisor in self._supervisors.values():
@@ -175,10 +227,13 @@ async def open_host(
     workflows: Sequence[Workflow] = (),
     clock: Clock | None = None,
     plugins: Plugins | None = None,
+    public_url: str | None = None,
 ) -> AsyncIterator[Host]:
     """Open the installation whose state is in ``home``, and offer its workflows.
 
-    ``workflows`` are offered besides those of the settings, and stay offered.
+    ``workflows`` are offered besides those of the settings, and stay offered. ``public_url`` is
+    how consumers reach the server that this process is, if it is one: a storage that cannot be
+    reached otherwise lets it serve its bytes.
 
     Raises:
         StoreUnavailable, StorageUnavailable: the state cannot be opened.
@@ -194,7 +249,11 @@ async def open_host(
     async with (
         _open_store(settings, home) as store,
         storage_plugin.open(
-            storage_settings, _context(home / "storage", store, clock, "storage")
+            storage_settings,
+            attrs.evolve(
+                _context(home / "storage", store, clock, "storage"),
+                blobs=await _blob_urls(settings, home, public_url),
+            ),
         ) as storage,
         background() as tasks,
     ):
@@ -208,6 +267,17 @@ def _backend_settings(
     given = settings.backends[name]
     plugin = plugins.workflow_backend(given.plugin)
     return plugin, build(plugin.settings, given.table, f"backends.{name}")
+
+
+async def _blob_urls(settings: Settings, home: Path, public_url: str | None) -> BlobUrls | None:
+    if public_url is None:
+        return None
+    path = home / "secret.key"
+    try:
+        secret = await anyio.to_thread.run_sync(load_secret, path)
+    except OSError as exc:
+        raise StorageUnavailable(f"{path} cannot be read or made: {exc.strerror}") from exc
+    return BlobUrls(secret=secret, public=public_url, job=settings.service.job_url)
 
 
 def _context(state: Path, store: Store, clock: Clock, name: str) -> PluginContext:
@@ -233,17 +303,7 @@ async def _offer(store: Store, settings: Settings, workflows: Sequence[Workflow]
     files = list(shipped()) if settings.workflows.shipped else []
     if settings.workflows.directory is not None:
         files += load_directory(settings.workflows.directory)
-    problems = [
-        Problem(
-            f"{workflow.id}: backend",
-            f"the settings have no {workflow.backend!r}"
-            f"{did_you_mean(workflow.backend, settings.backends)}",
-        )
-        for workflow in (*files, *workflows)
-        if workflow.backend is not None and workflow.backend not in settings.backends
-    ]
-    if problems:
-        raise WorkflowInvalid("there are workflows that nothing would ever run", problems)
+    _check_backends(settings, [*files, *workflows])
     offered = {workflow.id: workflow for workflow in await store.workflows()}
     for origin, given in (("files", files), ("code", workflows)):
         for workflow in given:
@@ -252,3 +312,17 @@ async def _offer(store: Store, settings: Settings, workflows: Sequence[Workflow]
     for workflow in await store.workflows(origin="files"):
         if workflow.id not in {one.id for one in files}:
             await store.retire_workflow(workflow.id)
+
+
+def _check_backends(settings: Settings, workflows: Sequence[Workflow]) -> None:
+    problems = [
+        Problem(
+            f"{workflow.id}: backend",
+            f"the settings have no {workflow.backend!r}"
+            f"{did_you_mean(workflow.backend, settings.backends)}",
+        )
+        for workflow in workflows
+        if workflow.backend is not None and workflow.backend not in settings.backends
+    ]
+    if problems:
+        raise WorkflowInvalid("there are workflows that nothing would ever run", problems)

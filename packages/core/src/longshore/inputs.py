@@ -32,17 +32,31 @@ from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
 from longshore.transfer import (
     Audience,
+    SentPart,
     SignedUpload,
     Transfer,
     TransferKind,
     TransferState,
     UploadReceipt,
+    is_whole,
 )
 
 RECEIVED = "InputReceived"
 #: consumers' URLs live this long and are signed anew on request
 CONSUMER_URL_LIFE = timedelta(minutes=15)
 _INPUTS = 0  # the attempt under which a job's inputs are kept
+
+
+@attrs.frozen
+class InputState:
+    """``received``, ``uploaded`` (all is there, and not checked) or ``missing``.
+
+    ``sent`` has arrived; ``upload`` sends the rest.
+    """
+
+    state: str
+    sent: tuple[SentPart, ...] = ()
+    upload: SignedUpload | None = None
 
 
 class Inputs:
@@ -69,10 +83,11 @@ class Inputs:
         self, job: Job, declared: Input, announced: InlineInput | AnnouncedInput | None
     ) -> Transfer:
         key = input_key(self._store.instance, job, declared.name)
-        ticket = await self._storage.prepare_upload(key, max_size=declared.max_size)
         receipt = UploadReceipt()
         if isinstance(announced, AnnouncedInput):
             receipt = UploadReceipt(size=announced.size, sha256=announced.sha256)
+        max_size = declared.max_size if receipt.size is None else receipt.size
+        ticket = await self._storage.prepare_upload(key, max_size=max_size)
         return Transfer(
             job_id=job.id,
             attempt=_INPUTS,
@@ -95,8 +110,27 @@ class Inputs:
             raise Conflict(f"input {name!r} is there already")
         _check_waiting(job)
         return await self._storage.sign_upload(
-            transfer.ticket, audience=Audience.CONSUMER, expires=CONSUMER_URL_LIFE
+            transfer.ticket,
+            audience=Audience.CONSUMER,
+            expires=CONSUMER_URL_LIFE,
+            sha256=transfer.receipt.sha256,
         )
+
+    async def state(self, job: Job, name: str) -> InputState:
+        """Return where an input is, with fresh requests where something is missing.
+
+        Raises:
+            NotFound: the job waits for no such input.
+        """
+        if name in job.inputs:
+            return InputState("received")
+        ticket = (await self._expected(job, name)).ticket
+        if job.state is not JobState.CREATED:
+            return InputState("missing")
+        sent = await self._storage.sent(ticket)
+        if is_whole(ticket, sent):
+            return InputState("uploaded", sent)
+        return InputState("missing", sent, await self.sign(job, name))
 
     async def _expected(self, job: Job, name: str) -> Transfer:
         for transfer in await self._store.transfers(job.id, _INPUTS):
@@ -104,7 +138,15 @@ class Inputs:
                 return transfer
         raise NotFound(f"job {job.id} waits for no input {name!r}")
 
-    async def put(self, job: Job, workflow: Workflow, name: str, data: AsyncIterable[bytes]) -> Job:
+    async def put(
+        self,
+        job: Job,
+        workflow: Workflow,
+        name: str,
+        data: AsyncIterable[bytes],
+        *,
+        by: str | None = None,
+    ) -> Job:
         """Keep an input that comes through this process; return the job that has it.
 
         Raises:
@@ -131,10 +173,16 @@ class Inputs:
         for one in opened:
             await self._storage.abort(one.ticket)
         done = [attrs.evolve(one, state=TransferState.COMMITTED) for one in opened]
-        return await self._received(job, name, done)
+        return await self._received(job, name, done, by)
 
     async def complete(
-        self, job: Job, workflow: Workflow, name: str, receipt: UploadReceipt
+        self,
+        job: Job,
+        workflow: Workflow,
+        name: str,
+        receipt: UploadReceipt,
+        *,
+        by: str | None = None,
     ) -> Job:
         """Commit an uploaded input, and check it; return the job that has it.
 
@@ -151,6 +199,7 @@ class Inputs:
         said = attrs.evolve(
             transfer.receipt,
             size=transfer.receipt.size if receipt.size is None else receipt.size,
+            sha256=transfer.receipt.sha256 or receipt.sha256,
             parts=receipt.parts,
         )
         if transfer.receipt.size not in (None, said.size):
@@ -159,7 +208,7 @@ class Inputs:
         if workflow.inputs[name].kind is InputKind.ENV:
             await self._check_env(job, workflow.inputs[name], transfer)
         done = attrs.evolve(transfer, state=TransferState.COMMITTED)
-        return await self._received(job, name, (done,))
+        return await self._received(job, name, (done,), by)
 
     async def _check_env(self, job: Job, declared: Input, transfer: Transfer) -> None:
         try:
@@ -180,17 +229,19 @@ class Inputs:
         content = b"".join([chunk async for chunk in self._storage.read(key)])
         return parse_dotenv(content, declared.names)
 
-    async def _received(self, job: Job, name: str, transfers: Sequence[Transfer] = ()) -> Job:
+    async def _received(
+        self, job: Job, name: str, transfers: Sequence[Transfer], by: str | None
+    ) -> Job:
         def receive(now: Job) -> Step | None:
             if name in now.inputs or now.is_final:
                 return None
             _check_waiting(now)
-            return Step(None, {"inputs": (*now.inputs, name)}, RECEIVED)
+            return Step(None, {"inputs": (*now.inputs, name)}, RECEIVED, by)
 
         return await self._ledger.change(job.id, receive, transfers=transfers)
 
-    async def complete_all(self, job: Job, workflow: Workflow) -> Job:
-        """Commit what was uploaded in one piece, before a start.
+    async def complete_all(self, job: Job, workflow: Workflow, *, by: str | None = None) -> Job:
+        """Commit what was uploaded and is evidently whole, before a start.
 
         Raises:
             InputsMissing: an input that is required or was announced is not there.
@@ -201,8 +252,12 @@ class Inputs:
             if job.state is not JobState.CREATED:  # somebody else was faster
                 return job
             declared = workflow.inputs[transfer.name]
+            sent = await self._storage.sent(transfer.ticket)
+            if sent and not is_whole(transfer.ticket, sent):  # its sender says when it is
+                missing.append(transfer.name)
+                continue
             try:
-                job = await self.complete(job, workflow, transfer.name, UploadReceipt())
+                job = await self.complete(job, workflow, transfer.name, UploadReceipt(), by=by)
             except NotFound:
                 if declared.required or transfer.announced:
                     missing.append(transfer.name)

@@ -31,38 +31,49 @@ ARRIVALS: Mapping[JobState, str] = MappingProxyType(
 )
 CREATED = "JobCreated"
 ATTEMPT_LOST = "AttemptLost"
+#: what events say beside the fields that they changed
+NOTES = frozenset({"by", "inferred"})
 
 _FIELDS = tuple(field.name for field in attrs.fields(Job))
 _values = attrgetter(*_FIELDS)
 _SETTERS = {name: getattr(Job, name).__set__ for name in _FIELDS}
-_DEFAULTS = {
-    field.name: field.default
+_DEFAULTS: tuple[Any, ...] = tuple(
+    {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]  # attrs types Factory as a function
     for field in attrs.fields(Job)
-    if field.default is not attrs.NOTHING and not isinstance(field.default, attrs.Factory)  # type: ignore[arg-type]  # attrs types Factory as a function
-}
+)
 
 
 @attrs.frozen
 class Step:
-    """What is to happen: a state to reach, or a fact that leaves the state; and what it changes."""
+    """What is to happen: a state to reach, or a fact that leaves the state; and what it changes.
+
+    ``by`` is who asked for it, where that is known: a token's id.
+    """
 
     target: JobState | None
     changes: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     type: str | None = None
+    by: str | None = None
 
 
 #: what a change means for stamps and deadlines of the job, which it made at a time
 Schedule = Callable[[Job, datetime], Mapping[str, Any]]
 
 
-def create(job: Job) -> tuple[Job, JobEvent]:
-    """Return the new job with its first event, which holds all of it."""
-    born = attrs.evolve(job, seq=1, updated_at=job.created_at)
+def create(
+    job: Job, by: str | None = None, schedule: Schedule | None = None
+) -> tuple[Job, JobEvent]:
+    """Return the new job with its first event, which holds all of it, and who asked for it."""
+    stamps = {} if schedule is None else schedule(job, job.created_at)
+    born = _with(job, {**stamps, "seq": 1, "updated_at": job.created_at})
     data = {
         name: value
-        for name in _FIELDS
-        if (value := getattr(born, name)) != _DEFAULTS.get(name, ...) and name not in ("id", "seq")
+        for name, value, default in zip(_FIELDS, _values(born), _DEFAULTS, strict=True)
+        if value is not default and value != default
     }
+    del data["id"], data["seq"]
+    if by is not None:
+        data["by"] = by
     return born, JobEvent(job_id=job.id, seq=1, type=CREATED, at=job.created_at, data=data)
 
 
@@ -87,6 +98,8 @@ def take(
     if schedule is not None and (stamps := schedule(changed, at)):
         last |= stamps
         _assign(changed, stamps)
+    if step.by is not None:
+        last["by"] = step.by
     events = [
         JobEvent(job_id=job.id, seq=seq, type=kind, at=at, data=data)
         for seq, (kind, data) in enumerate(facts, start=job.seq + 1)
@@ -129,7 +142,7 @@ def _facts(job: Job, step: Step) -> list[tuple[str, dict[str, Any]]]:
 
 def apply(job: Job, event: JobEvent) -> Job:
     """Return the job after ``event``."""
-    changes = {name: value for name, value in event.data.items() if name != "inferred"}
+    changes = {name: value for name, value in event.data.items() if name not in NOTES}
     return _with(job, {**changes, "seq": event.seq, "updated_at": event.at})
 
 
@@ -137,7 +150,8 @@ def replay(events: Iterable[JobEvent]) -> Job:
     """Return the job that its events, from the first on, make."""
     rest = iter(events)
     first = next(rest)
-    job = Job(id=first.job_id, **{**first.data, "seq": first.seq, "updated_at": first.at})
+    fields = {name: value for name, value in first.data.items() if name not in NOTES}
+    job = Job(id=first.job_id, **{**fields, "seq": first.seq, "updated_at": first.at})
     for event in rest:
         job = apply(job, event)
     return job

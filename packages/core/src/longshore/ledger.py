@@ -5,8 +5,6 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-import attrs
-
 from longshore.clock import Clock
 from longshore.deadlines import Limits, next_deadline
 from longshore.errors import LongshoreError, NotFound, Stale
@@ -41,12 +39,22 @@ class Ledger:
         """Call ``notice`` after every change of this process; it must return at once."""
         self._noticing.append(notice)
 
-    async def open(self, job: Job, transfers: Sequence[Transfer] = (), *, queue: bool) -> Job:
+    async def open(
+        self,
+        job: Job,
+        transfers: Sequence[Transfer] = (),
+        *,
+        queue: bool,
+        by: str | None = None,
+    ) -> Job:
         """Keep a new job, QUEUED at once where ``queue``.
 
         Return it, or the job that the tenant made with the same key before.
+
+        Raises:
+            Denied: the job's agreement has ended or was revoked meanwhile.
         """
-        born, first = create(self._scheduled(job))
+        born, first = create(job, by, self._stamps)
         events: tuple[JobEvent, ...] = (first,)
         if queue:
             born, more = self._take(born, Step(JobState.QUEUED))
@@ -129,10 +137,6 @@ class Ledger:
         if job.is_final:
             stamps["finished_at"] = at
         return stamps
-
-    def _scheduled(self, job: Job) -> Job:
-        what, by = next_deadline(job, self._limits, job.created_at)
-        return attrs.evolve(job, next_what=what, next_by=by)
 
     def _published(self, job: Job, events: Sequence[JobEvent]) -> None:
         if job.is_final:

@@ -40,7 +40,7 @@ class Logs:
         self._instance = instance
 
     async def read(
-        self, tenant: str, job_id: str, *, start: int = 0, follow: bool = False
+        self, tenant: str | None, job_id: str, *, start: int = 0, follow: bool = False
     ) -> AsyncIterator[bytes]:
         """Yield the log from byte ``start`` on; with ``follow`` until the job is final.
 

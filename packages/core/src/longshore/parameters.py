@@ -86,9 +86,11 @@ def check_parameters(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tu
         return (problem,)
     if not schema:
         return tuple(_unknown(name, ()) for name in values)
-    validator = _compile(json.dumps(closed_schema(schema)))
+    validator, plain = _validator(schema), dict(values)
+    if validator.is_valid(plain):
+        return ()
     found: dict[Problem, None] = {}  # in order, each once
-    for error in validator.iter_errors(dict(values)):
+    for error in validator.iter_errors(plain):
         found.update(dict.fromkeys(_problems(error, schema)))
     return tuple(found)
 
@@ -129,6 +131,21 @@ def parameter_environment(values: Mapping[str, Any]) -> dict[str, str]:
     if problems:
         raise RequestInvalid("the parameters cannot be given to the worker", problems)
     return environment
+
+
+_MOST_VALIDATORS = 256
+_validators: dict[int, tuple[Mapping[str, Any], "Draft202012Validator"]] = {}
+
+
+def _validator(schema: Mapping[str, Any]) -> "Draft202012Validator":
+    """Return the validator of a schema: of the very same one, without looking into it again."""
+    kept = _validators.get(id(schema))
+    if kept is None or kept[0] is not schema:
+        while len(_validators) >= _MOST_VALIDATORS:
+            del _validators[next(iter(_validators))]
+        kept = (schema, _compile(json.dumps(closed_schema(schema))))
+        _validators[id(schema)] = kept
+    return kept[1]
 
 
 @functools.lru_cache(maxsize=256)

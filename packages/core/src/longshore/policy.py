@@ -1,18 +1,24 @@
 """What a consumer may ask for: an allow-list, never a merge.
 
 A request chooses declared parameters, declared inputs and resources within the workflow's bounds.
-Nothing else of it reaches a job. Pure: no I/O, no clock.
+Nothing else of it reaches a job. An agreement says which workflows there are for its tenant, and
+when. Pure: no I/O, no clock.
 """
 
 import re
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
 import attrs
 
+from longshore.codec import format_time
 from longshore.dotenv import parse_dotenv
 from longshore.errors import Problem, RequestInvalid
 from longshore.models import (
+    EVERY_WORKFLOW,
+    Agreement,
+    AgreementState,
     AnnouncedInput,
     InlineInput,
     Input,
@@ -43,7 +49,7 @@ class Allow:
 
 @attrs.frozen(kw_only=True)
 class Deny:
-    """Why not. ``reason`` is ``request-invalid``, or ``too-large`` when size alone is wrong."""
+    """Why not: ``request-invalid``, ``too-large`` when size alone is wrong, ``agreement-...``."""
 
     reason: str
     problems: tuple[Problem, ...]
@@ -52,13 +58,46 @@ class Deny:
 Decision = Allow | Deny
 
 
-def decide(request: JobRequest, workflow: Workflow) -> Decision:
-    """Say whether ``request`` may become a job of ``workflow``, and as what.
+def covers(agreement: Agreement | None, workflow_id: str) -> bool:
+    """Say whether there is such a workflow for whoever acts under ``agreement``."""
+    return agreement is None or not {workflow_id, EVERY_WORKFLOW}.isdisjoint(agreement.workflows)
 
+
+def standing(agreement: Agreement | None, now: datetime) -> Deny | None:
+    """Return why nothing new may be started under ``agreement`` at ``now``; None where it may.
+
+    The dates count, whether or not anybody has seen to the end yet. The reasons are
+    ``agreement-not-started``, ``agreement-ended`` and ``agreement-revoked``.
+    """
+    if agreement is None:
+        return None
+    start, end = agreement.valid_from, agreement.valid_until
+    if agreement.state is AgreementState.REVOKED:
+        return _over("revoked", "was revoked")
+    if agreement.state is AgreementState.ENDED or (end is not None and now >= end):
+        return _over("ended", f"ended at {format_time(end)}" if end else "has ended")
+    if start is not None and now < start:
+        return _over("not-started", f"begins at {format_time(start)}")
+    return None
+
+
+def _over(what: str, sentence: str) -> Deny:
+    problem = Problem("", f"the agreement of this token {sentence}")
+    return Deny(reason=f"agreement-{what}", problems=(problem,))
+
+
+def decide(
+    request: JobRequest, workflow: Workflow, *, agreement: Agreement | None, now: datetime
+) -> Decision:
+    """Say whether ``request`` may become a job of ``workflow`` at ``now``, and as what.
+
+    Without an ``agreement`` (embedded, or the provider) every workflow may be used at any time.
     ``Allow`` guarantees that every parameter satisfies the schema and can be handed to a worker,
     that every input is declared and within its size, and that the resources are within bounds.
     ``Deny`` names every mistake with its JSON Pointer.
     """
+    if (closed := standing(agreement, now)) is not None:
+        return closed
     parameters = with_defaults(workflow.parameters, request.parameters)
     problems = list(check_parameters(workflow.parameters, parameters))
     if not problems:
@@ -113,6 +152,8 @@ def _content_problems(declared: Input, given: InlineInput | AnnouncedInput) -> I
 
 
 def _resources(workflow: Workflow, wanted: Mapping[str, Any]) -> tuple[Resources, list[Problem]]:
+    if not wanted:
+        return workflow.resources, []
     bound = workflow.max_resources or workflow.resources
     chosen: dict[str, Any] = {}
     problems: list[Problem] = []

@@ -172,6 +172,13 @@ _ROWS: tuple[tuple[str, Fault, str, str, bool], ...] = (
         False,
     ),
     (
+        "agreement",
+        _POLICY,
+        "the agreement under which the job was made ended or was revoked",
+        "ask the provider for a new agreement",
+        False,
+    ),
+    (
         "expired",
         _CONSUMER,
         "the job's inputs did not arrive in time",

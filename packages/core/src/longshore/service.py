@@ -3,9 +3,7 @@
 All writes of job state go through its ledger, here and from the supervisor.
 """
 
-import hashlib
-import json
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from datetime import datetime
 from urllib.parse import unquote
 
@@ -13,18 +11,29 @@ import attrs
 
 from longshore import decisions
 from longshore.clock import Clock
-from longshore.codec import converter
-from longshore.errors import Conflict, IdempotencyConflict, NotFound, RequestInvalid, TooLarge
+from longshore.errors import Conflict, Denied, IdempotencyConflict, NotFound, RequestInvalid
 from longshore.eventlog import EventLog
 from longshore.ids import new_id
-from longshore.inputs import CONSUMER_URL_LIFE, Inputs
+from longshore.inputs import CONSUMER_URL_LIFE, Inputs, InputState
 from longshore.jobs import Step
 from longshore.keys import attempt_key, job_prefix, output_key
 from longshore.ledger import Ledger
-from longshore.models import InlineInput, Job, JobEvent, JobRequest, JobState, Workflow
-from longshore.policy import Deny, decide
+from longshore.models import (
+    SERVICE,
+    Agreement,
+    InlineInput,
+    Job,
+    JobEvent,
+    JobRequest,
+    JobState,
+    Workflow,
+)
+from longshore.policy import Deny, covers, decide, standing
+from longshore.queueing import QueuePlaces
 from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import JobQuery, Store
+from longshore.stores.listing import JobRow
+from longshore.submissions import Submission, fingerprint, is_awaited, refusal
 from longshore.suggestions import did_you_mean
 from longshore.transfer import (
     Audience,
@@ -41,19 +50,13 @@ PURGED = "BytesPurged"
 _LAST = 2**63 - 1
 
 
-@attrs.frozen
-class Submission:
-    """A job, the uploads that it waits for by input, and whether this call made it."""
-
-    job: Job
-    uploads: dict[str, SignedUpload]
-    is_new: bool
-
-
 class JobService:
     """The consumer's side of a store, a storage and a ledger. It knows no engine.
 
-    ``tenant`` is whose jobs are meant: what belongs to another tenant does not exist.
+    ``tenant`` is whose jobs are meant: what belongs to another tenant does not exist; None, where
+    a method takes it, is the provider, who sees all. ``by`` is who asks, a token's id, and is kept
+    in the event. ``agreement`` is what the tenant acts under; None (embedded, or the provider)
+    allows everything.
     """
 
     def __init__(
@@ -75,20 +78,22 @@ class JobService:
         self._default_backend = default_backend
         self._make_id = make_id
         self.inputs = Inputs(store, storage, ledger)
+        self.queue = QueuePlaces(store, clock)
 
-    async def workflows(self) -> tuple[Workflow, ...]:
-        """Return the workflows that are offered, by id."""
-        return await self._store.workflows()
+    async def workflows(self, agreement: Agreement | None = None) -> tuple[Workflow, ...]:
+        """Return the workflows that are offered and that the agreement covers, by id."""
+        return tuple(one for one in await self._store.workflows() if covers(agreement, one.id))
 
-    async def workflow(self, workflow_id: str) -> Workflow:
+    async def workflow(self, workflow_id: str, agreement: Agreement | None = None) -> Workflow:
         """Return the version of a workflow that is offered.
 
         Raises:
-            NotFound: there is none; the message has the nearest name.
+            NotFound: there is none that the agreement covers; the message has the nearest name.
         """
-        found = await self._store.workflow(workflow_id) if _is_text(workflow_id) else None
+        is_known = _is_text(workflow_id) and covers(agreement, workflow_id)
+        found = await self._store.workflow(workflow_id) if is_known else None
         if found is None:
-            offered = [workflow.id for workflow in await self._store.workflows()]
+            offered = [workflow.id for workflow in await self.workflows(agreement)]
             guess = did_you_mean(workflow_id, offered)
             raise NotFound(
                 f"there is no workflow {workflow_id!r}{guess}",
@@ -97,7 +102,13 @@ class JobService:
         return found
 
     async def submit(
-        self, tenant: str, request: JobRequest, *, key: str | None = None
+        self,
+        tenant: str,
+        request: JobRequest,
+        *,
+        key: str | None = None,
+        agreement: Agreement | None = None,
+        by: str | None = None,
     ) -> Submission:
         """Keep a job for ``request``; when this returns it is durable and is never lost.
 
@@ -105,7 +116,8 @@ class JobService:
         same ``key`` with the same request returns the same job, however often and from wherever.
 
         Raises:
-            NotFound: no such workflow.
+            NotFound: no such workflow, or the agreement does not cover it.
+            Denied: the agreement has not begun, has ended or was revoked: ``reason``.
             RequestInvalid: mistakes in the request, all of them.
             TooLarge: an input is larger than the workflow allows.
             IdempotencyConflict: the key was used with another request.
@@ -114,40 +126,61 @@ class JobService:
             raise RequestInvalid("the idempotency key holds half a character (a lone surrogate)")
         if key is not None and (earlier := await self._store.job_by_key(tenant, key)):
             # before anything else: its workflow may have been changed or retired since
-            return await self._resume(earlier, request)
-        workflow = await self.workflow(request.workflow)
-        job = self._draft(tenant, request, workflow, key)
+            return await self._resume(earlier, request, by)
+        workflow = await self.workflow(request.workflow, agreement)
+        job = self._draft(tenant, request, workflow, key, agreement)
         uploads = await self.inputs.announce(job, workflow, request)
         waits = any(isinstance(given, InlineInput) for given in request.inputs.values()) or any(
-            _is_awaited(one, workflow) for one in uploads
+            is_awaited(one, workflow) for one in uploads
         )
-        kept = await self._ledger.open(job, uploads, queue=request.start and not waits)
+        try:
+            queue = request.start and not waits
+            kept = await self._ledger.open(job, uploads, queue=queue, by=by)
+        except Denied:  # the agreement ended in between
+            await self._drop(uploads)
+            raise
         if kept.id != job.id:  # another submission with this key was faster
-            for one in uploads:
-                await self._storage.abort(one.ticket)
-            return await self._resume(kept, request)
+            await self._drop(uploads)
+            return await self._resume(kept, request, by)
         if kept.state is JobState.CREATED:
-            kept = await self._feed(kept, request, workflow)
+            kept = await self._feed(kept, request, workflow, by)
         return Submission(kept, await self._open_uploads(kept), is_new=True)
 
-    async def _resume(self, job: Job, request: JobRequest) -> Submission:
+    async def _drop(self, uploads: Sequence[Transfer]) -> None:
+        for one in uploads:
+            await self._storage.abort(one.ticket)
+
+    async def _resume(self, job: Job, request: JobRequest, by: str | None) -> Submission:
         """Return a job by its key, and finish its submission where that was cut off."""
-        if job.fingerprint != _fingerprint(request):
+        if job.fingerprint != fingerprint(request):
             raise IdempotencyConflict(
                 f"the key {job.key!r} belongs to job {job.id}, which was another request",
                 hint="use a new key for a new request",
             )
         if job.state is JobState.CREATED:
-            job = await self._feed(job, request, await self.workflow_of(job))
+            await self._check_agreement(job)
+            job = await self._feed(job, request, await self.workflow_of(job), by)
         return Submission(job, await self._open_uploads(job), is_new=False)
 
-    def _draft(self, tenant: str, request: JobRequest, workflow: Workflow, key: str | None) -> Job:
-        decision = decide(request, workflow)
-        if isinstance(decision, Deny):
-            if decision.reason == "too-large":
-                raise TooLarge("; ".join(str(problem) for problem in decision.problems))
-            raise RequestInvalid(f"the request for {workflow.id!r} has mistakes", decision.problems)
+    async def _check_agreement(self, job: Job) -> None:
+        """Let a job that was made before be started only while its agreement holds."""
+        if job.agreement is not None:
+            agreement = await self._store.agreement(job.agreement)
+            if (why := standing(agreement, self._clock.now())) is not None:
+                raise refusal(why, job.workflow)
+
+    def _draft(
+        self,
+        tenant: str,
+        request: JobRequest,
+        workflow: Workflow,
+        key: str | None,
+        agreement: Agreement | None,
+    ) -> Job:
         now = self._clock.now()
+        decision = decide(request, workflow, agreement=agreement, now=now)
+        if isinstance(decision, Deny):
+            raise refusal(decision, workflow.id)
         return Job(
             id=self._make_id(now),
             tenant=tenant,
@@ -158,19 +191,20 @@ class JobService:
             parameters=decision.parameters,
             resources=decision.resources,
             key=key,
-            fingerprint=None if key is None else _fingerprint(request),
+            fingerprint=None if key is None else fingerprint(request),
+            agreement=None if agreement is None else agreement.id,
         )
 
-    async def _feed(self, job: Job, request: JobRequest, workflow: Workflow) -> Job:
+    async def _feed(self, job: Job, request: JobRequest, workflow: Workflow, by: str | None) -> Job:
         """Finish a submission, or one that was cut off: what came inline, then the start."""
         for name, given in request.inputs.items():
             if isinstance(given, InlineInput):
-                job = await self.inputs.put(job, workflow, name, _whole(given.content))
+                job = await self.inputs.put(job, workflow, name, _whole(given.content), by=by)
         transfers = await self._store.transfers(job.id, 0)
         if request.start and not any(
-            _is_awaited(one, workflow) and one.name not in job.inputs for one in transfers
+            is_awaited(one, workflow) and one.name not in job.inputs for one in transfers
         ):
-            job = await self._ledger.change(job.id, decisions.on_start)
+            job = await self._ledger.change(job.id, lambda now: decisions.on_start(now, by))
         return job
 
     async def _open_uploads(self, job: Job) -> dict[str, SignedUpload]:
@@ -191,67 +225,83 @@ class JobService:
         """
         return await self.inputs.sign(await self.job(tenant, job_id), name)
 
+    async def input_state(self, tenant: str, job_id: str, name: str) -> InputState:
+        """Return where an input is; see ``Inputs.state``."""
+        return await self.inputs.state(await self.job(tenant, job_id), name)
+
     async def complete_input(
-        self, tenant: str, job_id: str, name: str, receipt: UploadReceipt
+        self,
+        tenant: str,
+        job_id: str,
+        name: str,
+        receipt: UploadReceipt,
+        *,
+        by: str | None = None,
     ) -> Job:
         """Commit an input that was uploaded; see ``Inputs.complete``."""
         job = await self.job(tenant, job_id)
-        return await self.inputs.complete(job, await self.workflow_of(job), name, receipt)
+        return await self.inputs.complete(job, await self.workflow_of(job), name, receipt, by=by)
 
     async def put_input(
-        self, tenant: str, job_id: str, name: str, data: AsyncIterable[bytes]
+        self,
+        tenant: str,
+        job_id: str,
+        name: str,
+        data: AsyncIterable[bytes],
+        *,
+        by: str | None = None,
     ) -> Job:
         """Keep an input that comes through this process; see ``Inputs.put``."""
         job = await self.job(tenant, job_id)
-        return await self.inputs.put(job, await self.workflow_of(job), name, data)
+        return await self.inputs.put(job, await self.workflow_of(job), name, data, by=by)
 
-    async def start(self, tenant: str, job_id: str) -> Job:
+    async def start(self, tenant: str, job_id: str, *, by: str | None = None) -> Job:
         """Queue a job whose inputs are there; repeatable.
 
         Raises:
+            Denied: the agreement under which it was made holds no longer.
             InputsMissing: they are not; ``missing`` names them.
         """
         job = await self.job(tenant, job_id)
         if job.state is not JobState.CREATED:
             return job
-        await self.inputs.complete_all(job, await self.workflow_of(job))
-        return await self._ledger.change(job_id, decisions.on_start)
+        await self._check_agreement(job)
+        await self.inputs.complete_all(job, await self.workflow_of(job), by=by)
+        return await self._ledger.change(job_id, lambda now: decisions.on_start(now, by))
 
-    async def cancel(self, tenant: str, job_id: str) -> Job:
+    async def cancel(self, tenant: str | None, job_id: str, *, by: str | None = None) -> Job:
         """Ask that a job end; durable when it returns, and repeatable.
 
         A job that no engine has is CANCELED at once; otherwise its end follows within the grace
         and the margin of ``Limits``. A job that ended is returned as it is.
         """
         await self.job(tenant, job_id)
-        now = self._clock.now()
+        now, who = self._clock.now(), by or tenant or SERVICE
         job = await self._ledger.change(
-            job_id, lambda job: decisions.on_stop(job, by=tenant, why="cancel", at=now)
+            job_id, lambda job: decisions.on_stop(job, by=who, why="cancel", at=now)
         )
         if job.is_final:
             await abort_uploads(self._store, self._storage, job)
         return job
 
-    async def job(self, tenant: str, job_id: str) -> Job:
+    async def job(self, tenant: str | None, job_id: str) -> Job:
         """Return a job.
 
         Raises:
             NotFound: the tenant has no such job.
         """
         job = await self._store.job(job_id) if _is_text(job_id) else None
-        if job is None or job.tenant != tenant:
+        if job is None or tenant not in {None, job.tenant}:
             raise NotFound(f"there is no job {job_id!r}", hint="list the jobs")
         return job
 
-    async def jobs(self, tenant: str, query: JobQuery) -> tuple[Job, ...]:
+    async def jobs(self, tenant: str | None, query: JobQuery) -> tuple[Job, ...]:
         """Return a page of the tenant's jobs, newest first."""
         return await self._store.jobs(attrs.evolve(query, tenant=tenant))
 
-    async def queue_place(self, job: Job) -> int | None:
-        """Return how many jobs are before this one, where it waits for a slot."""
-        if job.state is not JobState.QUEUED or job.dispatched:
-            return None
-        return await self._store.place_in_queue(job)
+    async def listing(self, tenant: str | None, query: JobQuery) -> list[JobRow]:
+        """Return a page of the tenant's jobs, newest first, as rows for a list."""
+        return await self._store.listing(attrs.evolve(query, tenant=tenant))
 
     async def workflow_of(self, job: Job) -> Workflow:
         """Return the version of the workflow that the job was made with."""
@@ -261,7 +311,7 @@ class JobService:
         return workflow
 
     async def events(
-        self, tenant: str, job_id: str, *, after: int = 0, limit: int = 1000
+        self, tenant: str | None, job_id: str, *, after: int = 0, limit: int = 1000
     ) -> list[JobEvent]:
         """Return a page of a job's events, in order."""
         await self.job(tenant, job_id)
@@ -320,7 +370,7 @@ class JobService:
             raise NotFound(f"job {job_id} has no output {name!r}", hint="look at its outputs")
         return output_key(self._store.instance, job, name)
 
-    async def purge(self, tenant: str, job_id: str) -> Job:
+    async def purge(self, tenant: str | None, job_id: str, *, by: str | None = None) -> Job:
         """Delete a final job's bytes; the record and its history stay. Repeatable.
 
         Raises:
@@ -331,14 +381,8 @@ class JobService:
             raise Conflict(f"job {job_id} is {job.state}", hint="cancel it first")
         await self._storage.delete(job_prefix(self._store.instance, job))
         return await self._ledger.change(
-            job_id, lambda now: None if now.purged else Step(None, {"purged": True}, PURGED)
+            job_id, lambda now: None if now.purged else Step(None, {"purged": True}, PURGED, by)
         )
-
-
-def _fingerprint(request: JobRequest) -> str:
-    """Return the same text for equal requests, in whatever order their members came."""
-    text = json.dumps(converter.unstructure(request), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _is_text(value: str) -> bool:
@@ -348,10 +392,6 @@ def _is_text(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _is_awaited(transfer: Transfer, workflow: Workflow) -> bool:
-    return transfer.announced or workflow.inputs[transfer.name].required
 
 
 async def _whole(content: bytes) -> AsyncIterator[bytes]:

@@ -14,27 +14,77 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NewType, TypeVar
 
 import attrs
 
 from longshore.deadlines import Limits
 from longshore.errors import Problem, SettingsInvalid
-from longshore.quantities import parse_duration
+from longshore.quantities import parse_duration, parse_size
 from longshore.suggestions import did_you_mean
 
 T = TypeVar("T")
+#: bytes, in settings also as "1 MiB"
+Size = NewType("Size", int)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
+#: names of settings whose values are never shown
+_SECRET = re.compile(r"secret|token|passw|credential|key")
 ENVIRONMENT_PREFIX = "LONGSHORE_"
 #: variables with the prefix that are no settings
-NOT_SETTINGS = frozenset({"LONGSHORE_CONFIG", "LONGSHORE_STATE", "LONGSHORE_DEBUG"})
+NOT_SETTINGS = frozenset(
+    {
+        *("LONGSHORE_CONFIG", "LONGSHORE_STATE", "LONGSHORE_DEBUG"),
+        *("LONGSHORE_SERVER", "LONGSHORE_TOKEN"),  # the client's
+    }
+)
+
+
+class LogForm(enum.StrEnum):
+    """How a server says what happens; ``auto`` is for people on a terminal, and JSON elsewhere."""
+
+    AUTO = "auto"
+    JSON = "json"
+    CONSOLE = "console"
 
 
 @attrs.frozen(kw_only=True)
 class ServiceSettings:
-    """``[service]``: where the state is; a relative path is below the state directory."""
+    """``[service]``: where the state is, and where a server of it is reached.
+
+    A relative path in ``state`` is below the state directory. ``public_url`` is how consumers
+    reach the server, where that is not its own address; its path is honoured in routes and links.
+    ``job_url`` is where jobs reach it for their bytes, when the storage does not serve them itself.
+    ``stop_timeout`` is how long a server that ends waits for requests on their way. ``log`` is the
+    form of what it says on standard error.
+    """
 
     state: str = "sqlite:state.db"
+    host: str = "127.0.0.1"
+    port: int = attrs.field(
+        default=8080, validator=(attrs.validators.ge(0), attrs.validators.le(65535))
+    )
+    public_url: str | None = None
+    job_url: str | None = None
+    stop_timeout: timedelta = timedelta(seconds=10)
+    log: LogForm = LogForm.AUTO
+
+
+@attrs.frozen(kw_only=True)
+class LimitsSettings:
+    """``[limits]``: what one token, and all together, may ask of a server.
+
+    ``requests_per_second`` of a token are answered, and ``burst`` at once (0: no limit).
+    ``streams`` are the logs and events that one token may follow at a time, ``all_streams`` those
+    of all. ``body`` is the size of a JSON request. ``requests_at_once`` are worked on at a time;
+    more are asked to come again.
+    """
+
+    requests_per_second: float = attrs.field(default=200.0, validator=attrs.validators.ge(0))
+    burst: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
+    streams: int = attrs.field(default=100, validator=attrs.validators.ge(1))
+    all_streams: int = attrs.field(default=2000, validator=attrs.validators.ge(1))
+    requests_at_once: int = attrs.field(default=256, validator=attrs.validators.ge(1))
+    body: Size = Size(1024**2)
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +108,7 @@ class Settings:
     """Everything that a provider may set. The first backend is the default of workflows."""
 
     service: ServiceSettings = ServiceSettings()
+    limits: LimitsSettings = LimitsSettings()
     workflows: WorkflowsSettings = WorkflowsSettings()
     deadlines: Limits = attrs.field(factory=Limits)
     backends: Mapping[str, PluginSettings] = attrs.field(
@@ -68,6 +119,7 @@ class Settings:
 
 _PLAIN: Mapping[str, type[Any]] = {
     "service": ServiceSettings,
+    "limits": LimitsSettings,
     "workflows": WorkflowsSettings,
     "deadlines": Limits,
 }
@@ -183,7 +235,8 @@ def _collect(kind: type[T], table: Mapping[str, Any], where: str, problems: list
         try:
             values[key] = _convert(value, types[key])
         except (ValueError, TypeError) as exc:
-            problems.append(Problem(place, str(exc)))
+            said = "is not as it must be" if _SECRET.search(key) else str(exc)
+            problems.append(Problem(place, said))
     for name, field in fields.items():
         if field.default is attrs.NOTHING and name not in table:
             problems.append(Problem(f"{where}.{name}", "is missing"))
@@ -272,6 +325,7 @@ _CONVERSIONS: Mapping[type[Any], Callable[[object], Any]] = {
     int: _to_number(int),
     float: _to_number(float),
     timedelta: parse_duration,
+    Size: parse_size,
     Path: _to_path,
     str: _to_text,
 }

@@ -4,7 +4,7 @@ A plan is all that a mover needs: it holds no credential, nothing in it can be l
 request is for one object and one method until ``valid_until``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 
@@ -49,11 +49,30 @@ class UploadTicket:
 
 @attrs.frozen(kw_only=True)
 class SignedUpload:
-    """The requests of one upload: part n (from 1) takes ``part_size`` bytes, the last the rest."""
+    """The requests of one upload: part n (from 1) takes ``part_size`` bytes, the last the rest.
+
+    All together take at most ``max_size`` bytes, where that is said.
+    """
 
     ticket_id: str
     part_size: int
     parts: tuple[SignedRequest, ...]
+    max_size: int | None = None
+
+    def size_of(self, number: int) -> int:
+        """Return how many bytes part ``number`` takes at most."""
+        if self.max_size is None:
+            return self.part_size
+        return min(self.part_size, self.max_size - (number - 1) * self.part_size)
+
+
+@attrs.frozen(kw_only=True)
+class SentPart:
+    """A part of an upload that has arrived, in bytes; ``tag`` is what its receipt says of it."""
+
+    number: int
+    size: int
+    tag: str
 
 
 @attrs.frozen(kw_only=True)
@@ -67,6 +86,25 @@ class UploadReceipt:
     size: int | None = None
     sha256: str | None = None
     parts: tuple[str, ...] = ()
+
+
+def is_whole(ticket: UploadTicket, sent: Sequence[SentPart]) -> bool:
+    """Say whether what was ``sent`` is evidently all: only a last part is shorter than the others.
+
+    Where the last is not, and the upload could take more, its sender alone knows.
+    """
+    if not follow_on(ticket, sent):
+        return False
+    return sum(one.size for one in sent) == ticket.max_size or sent[-1].size < ticket.part_size
+
+
+def follow_on(ticket: UploadTicket, sent: Sequence[SentPart]) -> bool:
+    """Say whether the parts ``sent`` make up one object, without a gap."""
+    return (
+        bool(sent)
+        and [one.number for one in sent] == list(range(1, len(sent) + 1))
+        and all(one.size == ticket.part_size for one in sent[:-1])
+    )
 
 
 @attrs.frozen(kw_only=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from longshore.codec import converter, format_time
-from longshore.models import Input, Job, JobEvent, Output, Workflow
+from longshore.models import Input, InputKind, Job, JobEvent, Output, Reason, Resources, Workflow
 
 Json = dict[str, Any]
 
@@ -23,7 +23,7 @@ _SHOWN = {
 }
 
 
-def _plain(value: Any) -> Any:
+def to_wire(value: Any) -> Any:
     """Return a model as JSON with the names of the wire."""
     return _camel(converter.unstructure(value))
 
@@ -41,19 +41,16 @@ def _name(key: str) -> str:
 
 def job_to_wire(job: Job, *, place: int | None = None) -> Json:
     """Return a job as ``GET /v1/jobs/{id}`` does; ``place`` is how many wait before it."""
-    reason = None
-    if job.reason is not None:
-        reason = {**_plain(job.reason), "hint": job.reason.hint, "retryable": job.reason.retryable}
     return {
         "id": job.id,
         "workflow": job.workflow,
         "version": job.version,
         "state": str(job.state),
-        "reason": reason,
+        "reason": job.reason and reason_to_wire(job.reason),
         "exitCode": job.exit_code,
         "attempt": job.attempt,
-        "stopRequested": _plain(job.stop),
-        "progress": _plain(job.progress),
+        "stopRequested": to_wire(job.stop),
+        "progress": to_wire(job.progress),
         "createdAt": format_time(job.created_at),
         "startedAt": job.started_at and format_time(job.started_at),
         "finishedAt": job.finished_at and format_time(job.finished_at),
@@ -66,9 +63,14 @@ def job_to_wire(job: Job, *, place: int | None = None) -> Json:
     }
 
 
+def reason_to_wire(reason: Reason) -> Json:
+    """Return why a job failed, with every member."""
+    return {**to_wire(reason), "hint": reason.hint, "retryable": reason.retryable}
+
+
 def event_to_wire(event: JobEvent) -> Json:
     """Return an event as ``GET /v1/jobs/{id}/events`` does."""
-    shown = {_SHOWN[name]: _plain(value) for name, value in event.data.items() if name in _SHOWN}
+    shown = {_SHOWN[name]: to_wire(value) for name, value in event.data.items() if name in _SHOWN}
     return {"seq": event.seq, "type": event.type, "at": format_time(event.at), **shown}
 
 
@@ -84,7 +86,6 @@ def outputs_to_wire(job: Job) -> list[Json]:
 
 def workflow_to_wire(workflow: Workflow) -> Json:
     """Return a workflow as ``GET /v1/workflows/{id}`` does: what a consumer may know of it."""
-    resources = workflow.resources
     return {
         "id": workflow.id,
         "title": workflow.title,
@@ -94,13 +95,18 @@ def workflow_to_wire(workflow: Workflow) -> Json:
         "parameters": dict(workflow.parameters),
         "inputs": {one.name: _place(one) for one in workflow.inputs.values()},
         "outputs": {one.name: _place(one) for one in workflow.outputs.values()},
-        "resources": {
-            "cpu": resources.cpu,
-            "memory": resources.memory,
-            "gpu": resources.gpu,
-            "disk": resources.disk,
-            "walltime": resources.walltime.total_seconds(),
-        },
+        "resources": _resources(workflow.resources),
+        "maxResources": _resources(workflow.max_resources or workflow.resources),
+    }
+
+
+def _resources(resources: Resources) -> Json:
+    return {
+        "cpu": resources.cpu,
+        "memory": resources.memory,
+        "gpu": resources.gpu,
+        "disk": resources.disk,
+        "walltime": resources.walltime.total_seconds(),
     }
 
 
@@ -110,7 +116,10 @@ def _place(declared: Input | Output) -> Json:
         "required": declared.required,
         "maxSize": declared.max_size,
         "description": declared.description,
+        "mediaType": declared.media_type,
     }
     if isinstance(declared, Input) and declared.names:
         shown["names"] = list(declared.names)
+    if isinstance(declared, Input) and declared.kind is InputKind.ARCHIVE:
+        shown["maxUnpacked"] = declared.max_unpacked
     return shown

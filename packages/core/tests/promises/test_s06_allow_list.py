@@ -6,7 +6,7 @@ them, on the way or at its end.
 """
 
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +87,13 @@ VARIABLES = {
     "list": "LS_PARAM_LIST",
     "any-thing": "LS_PARAM_ANY_THING",
 }
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
 OFFERED = specs.make_spec(WORKFLOW, parameters={}, resources=WORKFLOW.resources)
 
 
 def spec_of(request: JobRequest, workflow: Workflow = WORKFLOW) -> JobSpec | None:
     """Return what a backend would be given for ``request``; None where it is refused."""
-    decision = policy.decide(request, workflow)
+    decision = policy.decide(request, workflow, agreement=None, now=T0)
     if isinstance(decision, policy.Deny):
         return None
     environment: dict[str, str] = {}

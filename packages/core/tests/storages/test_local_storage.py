@@ -7,6 +7,7 @@ import anyio
 import attrs
 import pytest
 
+from longshore.blobs import BlobUrls
 from longshore.clock import Clock, SystemClock
 from longshore.errors import NotFound, StorageUnavailable
 from longshore.storages.local import LocalStorage, LocalStorageSettings, open_local_storage
@@ -35,6 +36,7 @@ class SetClock(Clock):
 class Context:
     state: Path
     clock: Clock = SystemClock()
+    blobs: BlobUrls | None = None
 
 
 async def test_the_directory_is_the_settings_or_the_services_own(tmp_path: Path) -> None:

@@ -1,6 +1,17 @@
 """The words of the design as frozen values."""
 
 from longshore.lifecycle import JobState
+from longshore.models.access import (
+    EVERY_WORKFLOW,
+    SCOPES,
+    SERVICE,
+    Agreement,
+    AgreementState,
+    AtEnd,
+    Caller,
+    Role,
+    Token,
+)
 from longshore.models.job import (
     AnnouncedInput,
     Fault,
@@ -31,8 +42,15 @@ from longshore.models.workflow import (
 )
 
 __all__ = [
+    "EVERY_WORKFLOW",
     "LOG_CAP",
+    "SCOPES",
+    "SERVICE",
+    "Agreement",
+    "AgreementState",
     "AnnouncedInput",
+    "AtEnd",
+    "Caller",
     "Dataset",
     "Fault",
     "InlineInput",
@@ -57,9 +75,11 @@ __all__ = [
     "Release",
     "ReleaseRule",
     "Resources",
+    "Role",
     "RunRef",
     "Snapshot",
     "StopRequest",
+    "Token",
     "Workflow",
     "run_ref",
 ]

@@ -122,7 +122,8 @@ class Job:
     the policy resolved them; ``inputs`` are the names that are there. ``enforced`` says how each
     limit is held by the backend. ``next_what`` happens by ``next_by``. ``unconfirmed`` says that
     the engine never answered for the worker's end. ``key`` is the submission's idempotency key and
-    ``fingerprint`` the hash of the request that came with it.
+    ``fingerprint`` the hash of the request that came with it. ``agreement`` is the one under which
+    it was made; None where there is none (embedded, or by the provider).
     """
 
     id: str
@@ -153,6 +154,7 @@ class Job:
     next_by: datetime | None = None
     key: str | None = None
     fingerprint: str | None = None
+    agreement: str | None = None
 
     @property
     def is_final(self) -> bool:
@@ -169,7 +171,8 @@ class Job:
 class JobEvent:
     """A fact of ours, past tense, numbered within its job, never changed.
 
-    ``data`` holds the fields of the job that it changed, plus what readers want to know.
+    ``data`` holds the fields of the job that it changed, plus what readers want to know: ``by``
+    (a token's id) and ``inferred``. Agreements have events as well: their id is in ``job_id``.
     ``position`` is the place in the one log of all jobs, set by the store (0 before).
     """
 

@@ -3,9 +3,13 @@
 import abc
 from collections.abc import AsyncIterable, AsyncIterator
 from datetime import timedelta
+from io import FileIO
+from typing import Protocol, runtime_checkable
 
+from longshore.blobs import Grant
 from longshore.transfer import (
     Audience,
+    SentPart,
     SignedRequest,
     SignedUpload,
     StoredObject,
@@ -35,9 +39,25 @@ class StorageBackend(abc.ABC):
 
     @abc.abstractmethod
     async def sign_upload(
-        self, ticket: UploadTicket, *, audience: Audience, expires: timedelta
+        self,
+        ticket: UploadTicket,
+        *,
+        audience: Audience,
+        expires: timedelta,
+        sha256: str | None = None,
     ) -> SignedUpload:
-        """Return the requests that send the parts of an upload. Repeatable."""
+        """Return the requests that send the parts of an upload. Repeatable.
+
+        A storage that can refuses other bytes than those of ``sha256`` (hex) when they are sent;
+        the commit is where all of them are refused.
+        """
+
+    @abc.abstractmethod
+    async def sent(self, ticket: UploadTicket) -> tuple[SentPart, ...]:
+        """Return the parts that have arrived whole, by number; of no open upload, none.
+
+        A part's ``tag`` is empty where the storage cannot tell it yet.
+        """
 
     @abc.abstractmethod
     async def commit(self, ticket: UploadTicket, receipt: UploadReceipt) -> StoredObject:
@@ -47,7 +67,7 @@ class StorageBackend(abc.ABC):
         committed before returns the same object. On an error nothing became readable.
 
         Raises:
-            NotFound: nothing was uploaded, or the upload was aborted.
+            NotFound: nothing was uploaded, a part is missing, or the upload was aborted.
             TooLarge: more than ``ticket.max_size`` bytes were sent.
             ChecksumMismatch: not the size, the parts or the sha256 of the receipt.
         """
@@ -82,3 +102,68 @@ class StorageBackend(abc.ABC):
     @abc.abstractmethod
     async def delete(self, prefix: str) -> int:
         """Delete the object ``prefix``, or all below it when it ends in ``/``; return how many."""
+
+
+class Arrival(Protocol):
+    """Bytes of one request on their way into a storage. Blocking.
+
+    All bytes are given to ``write`` in order, and to ``hash`` in order. One thread may hash while
+    another writes.
+    """
+
+    def write(self, data: "bytes | memoryview") -> None:
+        """Keep the next bytes.
+
+        Raises:
+            TooLarge: more than were granted.
+            StorageUnavailable: the storage does not take them.
+        """
+        ...
+
+    def hash(self, data: "bytes | memoryview") -> None:
+        """Count the next bytes in for the checksum."""
+        ...
+
+    def finish(self) -> SentPart:
+        """Return what has arrived: it will be there for the commit.
+
+        Raises:
+            ChecksumMismatch: other bytes than were granted; they are dropped.
+            StorageUnavailable: the storage did not take them.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go; what was not finished will never be committed. Repeatable."""
+        ...
+
+
+@runtime_checkable
+class ServesBlobs(Protocol):
+    """A storage whose signed requests lead to ``/v1/blobs`` of our own server. Blocking."""
+
+    def allowed(self, method: str, key: str, query: str) -> Grant:
+        """Return what a URL allows.
+
+        Raises:
+            Denied: it was not signed here, for something else, or has expired.
+        """
+        ...
+
+    def arrive(self, grant: Grant) -> Arrival:
+        """Begin to take the bytes of a request.
+
+        Raises:
+            NotFound: the upload was committed or aborted.
+            StorageUnavailable: somebody else is sending the same bytes, or the storage is away.
+        """
+        ...
+
+    def open(self, key: str) -> tuple[FileIO, StoredObject]:
+        """Return an object and its open file, which stay as they are.
+
+        Raises:
+            NotFound: there is no such object.
+            StorageUnavailable: it cannot be read.
+        """
+        ...

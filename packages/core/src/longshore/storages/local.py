@@ -1,30 +1,36 @@
 """A directory of this machine as storage: ``objects/<key>`` and ``uploads/<upload id>``."""
 
-import errno
-import fcntl
 import os
 import stat
 import threading
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from io import FileIO
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
-import anyio.to_thread
 import attrs
 
+from longshore.blobs import BlobUrls, Grant, Secret, sign, verify
 from longshore.clock import Clock, SystemClock
-from longshore.errors import ChecksumMismatch, NotFound, StorageUnavailable, TooLarge
+from longshore.errors import ChecksumMismatch, Denied, NotFound, TooLarge
 from longshore.ids import is_id, new_id
 from longshore.staging.transport import OPEN, WHOLE
 from longshore.storages.abc import StorageBackend
-from longshore.storages.objects import ObjectFiles, seal
+from longshore.storages.arriving import (
+    ArrivingPart,
+    KeptPart,
+    PartsFile,
+    assemble,
+    lock_to_commit,
+)
+from longshore.storages.failing import run as _run, told
+from longshore.storages.objects import ObjectFiles, harden, open_object, seal
 from longshore.transfer import (
     Audience,
+    SentPart,
     SignedRequest,
     SignedUpload,
     StoredObject,
@@ -32,13 +38,13 @@ from longshore.transfer import (
     UploadTicket,
 )
 
-T = TypeVar("T")
-
 _CHUNK = 1024**2
+#: what is larger is sent in parts, each of this size as long as they are not too many
+_PART = 64 * _CHUNK
+_MOST_PARTS = 1000
 _BATCH = 1000
 #: far enough apart for the milliseconds in an id, whatever a float rounds to
 _TICK = timedelta(milliseconds=2)
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class StorageContext(Protocol):
@@ -48,6 +54,8 @@ class StorageContext(Protocol):
     def state(self) -> Path: ...  # noqa: D102 - said there
     @property
     def clock(self) -> Clock: ...  # noqa: D102 - said there
+    @property
+    def blobs(self) -> BlobUrls | None: ...  # noqa: D102 - said there
 
 
 @attrs.frozen(kw_only=True)
@@ -66,22 +74,30 @@ async def open_local_storage(
     Raises:
         StorageUnavailable: the directory cannot be made.
     """
-    yield await _run(
-        "open the storage", LocalStorage, settings.directory or context.state, context.clock
-    )
+    root = settings.directory or context.state
+    yield await _run("open the storage", LocalStorage, root, context.clock, context.blobs)
 
 
 class LocalStorage(StorageBackend):
     """Objects are files below ``root``; requests are ``file:`` URLs for processes of this machine.
 
+    With ``blobs`` the requests of those whom it names lead to a server of ours instead
+    (``ServesBlobs``); an upload is sent in one of the two ways.
+
     An upload is a file and may be sent to while it exists: what was aborted or committed cannot
-    be sent to (``FileTransport`` says how). A commit reads, hashes and syncs what it publishes, so
-    ``StoredObject.sha256`` is of what is on the disk. Of two uploads to one key the later prepared
-    stays, in whichever order they are committed.
+    be sent to (``FileTransport`` and ``ArrivingPart`` say how). A commit syncs what it publishes,
+    and reads and hashes what was not hashed as it arrived, so ``StoredObject.sha256`` is of what
+    is on the disk. Of two uploads to one key the later prepared stays, in whichever order they are
+    committed.
     """
 
-    def __init__(self, root: Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self, root: Path, clock: Clock | None = None, blobs: BlobUrls | None = None
+    ) -> None:
         self._clock = clock or SystemClock()
+        self._secret = blobs.secret if blobs else None
+        #: where requests of an audience lead; none: to the file
+        self._bases = _bases(blobs) if blobs else {}
         self._files = ObjectFiles(root.absolute() / "objects")
         self._uploads = root.absolute() / "uploads"
         self._objects_url, self._uploads_url = self._files.root.as_uri(), self._uploads.as_uri()
@@ -90,45 +106,57 @@ class LocalStorage(StorageBackend):
         for directory in (self._files.root, self._uploads):
             directory.mkdir(0o700, parents=True, exist_ok=True)
 
-    async def sign_read(
-        self,
-        key: str,
-        *,
-        audience: Audience,  # noqa: ARG002 - whoever it is, is on this machine
-        expires: timedelta,
-    ) -> SignedRequest:
-        """Return the object's ``file:`` URL, which is the same for every audience."""
+    async def sign_read(self, key: str, *, audience: Audience, expires: timedelta) -> SignedRequest:
+        """Return the object's URL: on this machine its ``file:`` URL."""
         self._files.path(key)
-        return self._sign("GET", f"{self._objects_url}/{key}", expires)
+        at, base = self._clock.now() + expires, self._bases.get(audience)
+        url = f"{self._objects_url}/{key}"
+        if base is not None:
+            url = _url(base, Grant(method="GET", key=key, expires=int(at.timestamp())))
+        return SignedRequest(method="GET", url=url, expires_at=at)
 
     async def prepare_upload(self, key: str, *, max_size: int) -> UploadTicket:
         """Make the empty file of a new upload; see ``StorageBackend``."""
         self._files.path(key)
         fresh = self._new_id()
         await _run(f"open an upload to {key}", (self._uploads / fresh).touch, OPEN)
+        part_size = _part_size(max_size) if self._bases else max_size
         return UploadTicket(
-            id=fresh, key=key, upload_id=fresh, max_size=max_size, part_size=max(max_size, 1)
+            id=fresh, key=key, upload_id=fresh, max_size=max_size, part_size=max(part_size, 1)
         )
 
     async def sign_upload(
         self,
         ticket: UploadTicket,
         *,
-        audience: Audience,  # noqa: ARG002 - whoever it is, is on this machine
+        audience: Audience,
         expires: timedelta,
+        sha256: str | None = None,
     ) -> SignedUpload:
-        """Return one part that takes all bytes, whatever their number."""
-        part = self._sign("PUT", f"{self._uploads_url}/{ticket.upload_id}", expires)
-        return SignedUpload(ticket_id=ticket.id, part_size=ticket.part_size, parts=(part,))
+        """Return the parts; on this machine one ``file:`` URL that takes all bytes."""
+        at, base = self._clock.now() + expires, self._bases.get(audience)
+        urls = [f"{self._uploads_url}/{ticket.upload_id}"]
+        if base is not None:
+            grants = _grants(ticket, int(at.timestamp()), sha256 or "")
+            urls = [_url(base, grant) for grant in grants]
+        return SignedUpload(
+            ticket_id=ticket.id,
+            part_size=ticket.part_size,
+            parts=tuple([SignedRequest(method="PUT", url=url, expires_at=at) for url in urls]),
+            max_size=ticket.max_size,
+        )
+
+    async def sent(self, ticket: UploadTicket) -> tuple[SentPart, ...]:
+        """Return what the parts' file says, or the one part of a mover; see ``StorageBackend``."""
+        return await _run(f"look up an upload to {ticket.key}", self._sent, ticket)
 
     async def commit(self, ticket: UploadTicket, receipt: UploadReceipt) -> StoredObject:
         """Hash, sync and rename; see ``StorageBackend``."""
         return await _run(f"commit {ticket.key}", self._commit, ticket, receipt)
 
     async def abort(self, ticket: UploadTicket) -> None:
-        """Remove the upload's file; see ``StorageBackend``."""
-        upload = self._upload(ticket)
-        await _run(f"abort an upload to {ticket.key}", partial(upload.unlink, missing_ok=True))
+        """Remove the upload's files; see ``StorageBackend``."""
+        await _run(f"abort an upload to {ticket.key}", _remove, self._upload(ticket))
 
     async def stat(self, key: str) -> StoredObject | None:
         """Return the object, or None when there is none."""
@@ -171,8 +199,20 @@ class LocalStorage(StorageBackend):
         """Delete an object or a tree, with the directories that this leaves empty."""
         return await _run(f"delete {prefix}", self._files.delete, prefix)
 
-    def _sign(self, method: str, url: str, expires: timedelta) -> SignedRequest:
-        return SignedRequest(method=method, url=url, expires_at=self._clock.now() + expires)
+    def allowed(self, method: str, key: str, query: str) -> Grant:
+        """Return what a URL of ``/v1/blobs`` allows; see ``ServesBlobs``."""
+        if self._secret is None:
+            raise Denied("this storage signs no URLs")
+        return verify(self._secret, method, key, query, self._clock.now())
+
+    def arrive(self, grant: Grant) -> ArrivingPart:
+        """Begin to take the bytes of a part; see ``ServesBlobs``."""
+        return ArrivingPart(self._upload_file(grant.upload), grant)
+
+    def open(self, key: str) -> tuple[FileIO, StoredObject]:
+        """Open an object; see ``ServesBlobs``."""
+        with told(f"read {key}"):
+            return self._files.open(key)
 
     def _new_id(self) -> str:
         # later tickets sort after earlier ones: within a millisecond, and when a clock goes back
@@ -181,26 +221,51 @@ class LocalStorage(StorageBackend):
             return new_id(self._last_at)
 
     def _upload(self, ticket: UploadTicket) -> Path:
-        if not (is_id(ticket.upload_id) and is_id(ticket.id)):
-            raise NotFound(f"{ticket.upload_id!r} is not an upload of this storage")
-        return self._uploads / ticket.upload_id
+        if not is_id(ticket.id):
+            raise NotFound(f"{ticket.id!r} is not a ticket of this storage")
+        return self._upload_file(ticket.upload_id)
+
+    def _upload_file(self, upload_id: str) -> Path:
+        if not is_id(upload_id):
+            raise NotFound(f"{upload_id!r} is not an upload of this storage")
+        return self._uploads / upload_id
+
+    def _sent(self, ticket: UploadTicket) -> tuple[SentPart, ...]:
+        upload = self._upload(ticket)
+        try:
+            status = upload.stat()
+        except FileNotFoundError:
+            return ()
+        kept = PartsFile(upload).read()
+        if not kept and _is_whole(status):
+            return (SentPart(number=1, size=status.st_size, tag=""),)
+        return tuple(one.part for one in kept.values())
 
     def _commit(self, ticket: UploadTicket, receipt: UploadReceipt) -> StoredObject:
         upload = self._upload(ticket)
         try:
             with upload.open("rb", buffering=0) as file:
-                _check_sent(file, ticket)
-                size, digest = seal(file, upload)
-                _check(size, digest, ticket, receipt)
-                return self._files.publish(upload, ticket.key, ticket.id, digest)
+                lock_to_commit(file, ticket.key)
+                kept = PartsFile(upload).read()
+                if kept:
+                    digest = _put_together(file, upload, list(kept.values()), ticket, receipt)
+                else:
+                    _check_sent(file, ticket)
+                    size, digest = seal(file, upload)
+                    _check(size, digest, ticket, receipt)
+                stored = self._files.publish(upload, ticket.key, ticket.id, digest)
         except FileNotFoundError:  # committed before, or by another one just now, or aborted
-            return self._committed(ticket)
+            return self._committed(ticket, upload)
+        if kept:
+            PartsFile(upload).remove()
+        return stored
 
-    def _committed(self, ticket: UploadTicket) -> StoredObject:
+    def _committed(self, ticket: UploadTicket, upload: Path) -> StoredObject:
         found = self._files.find(ticket.key)
         if found is None or found[1] != ticket.id:
             raise NotFound(f"nothing was uploaded to {ticket.key}, or the upload was aborted")
-        self._files.settle(ticket.key)  # the first commit may not have come to it
+        self._files.settle(ticket.key)  # the first commit may not have come to it, nor to this
+        PartsFile(upload).remove()
         return found[0]
 
     def _finish(self, draft: Path, rest: bytes, key: str, fresh: str) -> StoredObject:
@@ -209,13 +274,76 @@ class LocalStorage(StorageBackend):
             return self._files.publish(draft, key, fresh, seal(file, draft)[1])
 
 
+def _bases(blobs: BlobUrls) -> dict[Audience, tuple[Secret, str]]:
+    bases = {Audience.CONSUMER: blobs.public, Audience.JOB: blobs.job}
+    return {one: (blobs.secret, base.rstrip("/")) for one, base in bases.items() if base}
+
+
+def _url(base: tuple[Secret, str], grant: Grant) -> str:
+    secret, address = base
+    return address + sign(secret, grant)
+
+
+def _part_size(max_size: int) -> int:
+    if max_size <= _PART:
+        return max_size
+    # whole MiB, and so many that there are not too many parts
+    return max(_PART, -(-max_size // (_MOST_PARTS * _CHUNK)) * _CHUNK)
+
+
+def _grants(ticket: UploadTicket, expires: int, sha256: str) -> Iterator[Grant]:
+    grant = Grant(method="PUT", key=ticket.key, expires=expires, upload=ticket.upload_id)
+    if ticket.max_size <= ticket.part_size:
+        yield attrs.evolve(grant, size=ticket.max_size, sha256=sha256)
+        return
+    for part, at in enumerate(range(0, ticket.max_size, ticket.part_size), start=1):
+        size = min(ticket.part_size, ticket.max_size - at)
+        yield attrs.evolve(grant, part=part, at=at, size=size)
+
+
+def _is_whole(status: os.stat_result) -> bool:
+    return stat.S_IMODE(status.st_mode) == WHOLE
+
+
+def _remove(upload: Path) -> None:
+    upload.unlink(missing_ok=True)
+    PartsFile(upload).remove()
+
+
 def _check_sent(file: FileIO, ticket: UploadTicket) -> None:
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)  # no sender, other commits
-    except BlockingIOError as exc:
-        raise StorageUnavailable(f"{ticket.key} is still being sent") from exc
-    if stat.S_IMODE(os.fstat(file.fileno()).st_mode) != WHOLE:
+    if not _is_whole(os.fstat(file.fileno())):
         raise NotFound(f"nothing was uploaded to {ticket.key}, or not all")
+
+
+def _put_together(
+    file: FileIO,
+    upload: Path,
+    kept: Sequence[KeptPart],
+    ticket: UploadTicket,
+    receipt: UploadReceipt,
+) -> str:
+    chosen = _choose(kept, ticket, receipt)
+    # where only a commit that was cut off has marked it, or a mover has sent it since, who knows
+    is_sure = not _is_whole(os.fstat(file.fileno()))
+    size, digest = assemble(file, upload, ticket, chosen, is_sure=is_sure)
+    _check(size, digest, ticket, attrs.evolve(receipt, parts=()))
+    harden(file, upload)
+    return digest
+
+
+def _choose(
+    kept: Sequence[KeptPart], ticket: UploadTicket, receipt: UploadReceipt
+) -> Sequence[KeptPart]:
+    """Return the parts that the receipt names; all where it names none."""
+    if not receipt.parts:
+        return kept
+    tags = [one.part.tag for one in kept]
+    for number, (tag, said) in enumerate(zip(tags, receipt.parts, strict=False), start=1):
+        if tag != said:
+            raise ChecksumMismatch(f"part {number} of {ticket.key} has another tag: {tag}")
+    if len(kept) < len(receipt.parts):
+        raise NotFound(f"not all parts of {ticket.key} have arrived")
+    return kept[: len(receipt.parts)]
 
 
 def _check(size: int, digest: str, ticket: UploadTicket, receipt: UploadReceipt) -> None:
@@ -228,10 +356,7 @@ def _check(size: int, digest: str, ticket: UploadTicket, receipt: UploadReceipt)
 
 
 def _open_at(key: str, path: Path, start: int) -> tuple[FileIO, bytes]:
-    try:
-        file = path.open("rb", buffering=0)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as exc:
-        raise NotFound(f"there is no object {key}") from exc
+    file = open_object(key, path)
     try:
         file.seek(start)
         return file, file.read(_CHUNK)
@@ -243,18 +368,3 @@ def _open_at(key: str, path: Path, start: int) -> tuple[FileIO, bytes]:
 def _append(path: Path, data: bytes) -> None:
     with path.open("ab") as file:
         file.write(data)
-
-
-async def _run(what: str, function: Callable[..., T], *arguments: object) -> T:
-    return await anyio.to_thread.run_sync(partial(_call, what, function, *arguments))
-
-
-def _call(what: str, function: Callable[..., T], *arguments: object) -> T:
-    try:
-        return function(*arguments)
-    except OSError as exc:
-        full = exc.errno in _FULL
-        raise StorageUnavailable(
-            f"cannot {what}: {'no space left in the storage' if full else exc.strerror or exc}",
-            hint="free space in the storage's directory" if full else "",
-        ) from exc

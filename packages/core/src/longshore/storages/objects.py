@@ -51,6 +51,22 @@ class ObjectFiles:
         path = self.path(key)
         return _look(key, path, _records(path)) if path.is_file() else None
 
+    def open(self, key: str) -> tuple[FileIO, StoredObject]:
+        """Open the object, whose description is of the very file that is open.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        path = self.path(key)
+        file = open_object(key, path)
+        try:
+            status = os.fstat(file.fileno())
+            record = _record_of(status, _records(path))
+            return file, _stored(key, status, record[1] if record else None)
+        except BaseException:
+            file.close()
+            raise
+
     def publish(self, source: Path, key: str, ticket_id: str, digest: str) -> StoredObject:
         """Give the synced file ``source`` its key; when it returns, that is durable.
 
@@ -126,6 +142,12 @@ class ObjectFiles:
 def seal(file: FileIO, path: Path) -> tuple[int, str]:
     """Make the content of an open file durable and read-only; return its size and sha256."""
     digest = hashlib.file_digest(file, "sha256").hexdigest()
+    harden(file, path)
+    return os.fstat(file.fileno()).st_size, digest
+
+
+def harden(file: FileIO, path: Path) -> None:
+    """Make the content of an open file durable and read-only."""
     os.fchmod(file.fileno(), WHOLE)
     try:
         os.fsync(file.fileno())
@@ -133,7 +155,6 @@ def seal(file: FileIO, path: Path) -> tuple[int, str]:
         # the kernel tells of lost pages once: the same file must not pass the next time
         path.unlink()
         raise
-    return os.fstat(file.fileno()).st_size, digest
 
 
 def _sync_directory(path: Path) -> None:
@@ -154,16 +175,34 @@ def _link(source: Path, record: Path) -> None:
             record.hardlink_to(source)
 
 
+def open_object(key: str, path: Path) -> FileIO:
+    """Open the file ``path`` of ``key`` to read.
+
+    Raises:
+        NotFound: there is no such object.
+    """
+    try:
+        return path.open("rb", buffering=0)
+    except (IsADirectoryError, *_NOTHING) as exc:
+        raise NotFound(f"there is no object {key}") from exc
+
+
 def _look(key: str, path: Path, records: list[Path]) -> tuple[StoredObject, str] | None:
     """Return the object and its ticket's id, which is "" where no record is of this very file."""
     with suppress(FileNotFoundError):
         status = path.stat()
-        for record in records:
-            with suppress(FileNotFoundError):
-                if os.path.samestat(record.stat(), status):
-                    _, ticket_id, digest = record.name.split("@")
-                    return _stored(key, status, digest), ticket_id
-        return _stored(key, status, None), ""
+        ticket_id, digest = _record_of(status, records) or ("", None)
+        return _stored(key, status, digest), ticket_id
+    return None
+
+
+def _record_of(status: os.stat_result, records: list[Path]) -> tuple[str, str] | None:
+    """Return the ticket's id and the sha256 of the file that has this ``status``."""
+    for record in records:
+        with suppress(FileNotFoundError):
+            if os.path.samestat(record.stat(), status):
+                _, ticket_id, digest = record.name.split("@")
+                return ticket_id, digest
     return None
 
 

@@ -6,20 +6,42 @@ from datetime import datetime
 
 import attrs
 
+from longshore.errors import Denied
 from longshore.lifecycle import JobState
-from longshore.models import Job, JobEvent, Workflow
+from longshore.models import Agreement, AgreementState, Job, JobEvent, Token, Workflow
+from longshore.stores.listing import JobRow
 from longshore.transfer import Transfer
 
 
 @attrs.frozen(kw_only=True)
 class JobQuery:
-    """Which jobs to list, newest first. ``before`` is the last id of the page before."""
+    """Which jobs to list, newest first. ``before`` is the last id of the page before.
+
+    ``purged`` is whether their bytes are gone; None asks for both.
+    """
 
     tenant: str | None = None
     states: tuple[JobState, ...] = ()
     workflow: str | None = None
+    agreement: str | None = None
+    purged: bool | None = None
     before: str | None = None
     limit: int = 50
+
+
+def check_open(state: str | None) -> None:
+    """Return when an agreement in this state lets jobs be made; None is an unknown agreement's.
+
+    Raises:
+        Denied: it does not.
+    """
+    if state != AgreementState.ACTIVE:
+        state = state or "unknown"
+        raise Denied(
+            f"the agreement of this token is {state}",
+            reason=f"agreement-{state}",
+            hint="ask the provider for a new agreement",
+        )
 
 
 class Store(abc.ABC):
@@ -43,6 +65,10 @@ class Store(abc.ABC):
 
         When the tenant already used ``job.key``, nothing is written and the job that has the key
         is returned.
+
+        Raises:
+            Denied: the job's agreement is not active any more; nothing was written. So whoever
+                looks for the jobs of an agreement after its end was stored finds all of them.
         """
 
     @abc.abstractmethod
@@ -83,12 +109,20 @@ class Store(abc.ABC):
         """Return at most ``query.limit`` jobs, newest first."""
 
     @abc.abstractmethod
+    async def listing(self, query: JobQuery) -> list[JobRow]:
+        """Return what ``jobs`` returns, as rows for a list."""
+
+    @abc.abstractmethod
     async def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         """Return a job's events with a seq above ``after``, in order."""
 
     @abc.abstractmethod
     async def log(self, *, after: int, limit: int = 1000) -> list[JobEvent]:
         """Return events of all jobs with a position above ``after``, in order."""
+
+    @abc.abstractmethod
+    async def counts(self) -> dict[JobState, int]:
+        """Return how many jobs are in each state that has any; it looks at all of them."""
 
     @abc.abstractmethod
     async def position(self) -> int:
@@ -103,8 +137,8 @@ class Store(abc.ABC):
         """Return dispatched jobs of a backend that are to stop and whose worker may still run."""
 
     @abc.abstractmethod
-    async def place_in_queue(self, job: Job) -> int:
-        """Return how many waiting jobs of the same backend are before this one."""
+    async def waiting_ids(self, backend: str, *, limit: int) -> list[str]:
+        """Return the ids of what ``waiting`` returns, in the same order."""
 
     @abc.abstractmethod
     async def unfinished(self, backend: str, *, after: str = "", limit: int = 1000) -> list[Job]:
@@ -139,3 +173,50 @@ class Store(abc.ABC):
     @abc.abstractmethod
     async def workflows(self, *, origin: str | None = None) -> tuple[Workflow, ...]:
         """Return the workflows that are offered, by id, of one origin or of all."""
+
+    # access
+
+    @abc.abstractmethod
+    async def put_agreement(
+        self,
+        agreement: Agreement,
+        events: Sequence[JobEvent],
+        *,
+        expected: int,
+        tokens: Sequence[Token] = (),
+    ) -> None:
+        """Replace the agreement whose ``seq`` is ``expected``; one commit with events and tokens.
+
+        With 0 expected it is a new one. ``tokens`` are added, or replace those with the same id.
+
+        Raises:
+            Stale: the agreement has another seq now, or exists already; nothing was written.
+        """
+
+    @abc.abstractmethod
+    async def agreement(self, agreement_id: str) -> Agreement | None:
+        """Return the agreement, or None."""
+
+    @abc.abstractmethod
+    async def agreements(
+        self, *, tenant: str | None = None, before: str | None = None, limit: int = 50
+    ) -> tuple[Agreement, ...]:
+        """Return a page of the agreements of a tenant or of all, newest first, without SERVICE."""
+
+    @abc.abstractmethod
+    async def agreements_due(self, until: datetime) -> tuple[Agreement, ...]:
+        """Return the agreements whose ``due_at`` is not after ``until``, the oldest first."""
+
+    @abc.abstractmethod
+    async def token(self, token_id: str) -> Token | None:
+        """Return the token with this id, or None."""
+
+    @abc.abstractmethod
+    async def tokens(
+        self, agreement: str | None, *, before: str | None = None, limit: int = 50
+    ) -> tuple[Token, ...]:
+        """Return a page of the tokens of an agreement, or of none, newest first."""
+
+    @abc.abstractmethod
+    async def credentials(self, digest: str) -> tuple[Token, Agreement | None] | None:
+        """Return the token with this digest and its agreement, or None."""

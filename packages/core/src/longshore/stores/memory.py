@@ -1,5 +1,6 @@
 """The store of tests and of throw-away services: everything in dictionaries, nothing durable."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
@@ -7,9 +8,20 @@ import attrs
 
 from longshore.errors import Conflict, Stale
 from longshore.lifecycle import ACTIVE, JobState
-from longshore.models import Job, JobEvent, Workflow
-from longshore.stores.abc import JobQuery, Store
+from longshore.models import (
+    SERVICE,
+    Agreement,
+    Job,
+    JobEvent,
+    Token,
+    Workflow,
+)
+from longshore.stores.abc import JobQuery, Store, check_open
+from longshore.stores.listing import JobRow
+from longshore.stores.rows import encode_changes
 from longshore.transfer import Transfer
+
+_LISTED = JobRow._fields
 
 
 class MemoryStore(Store):
@@ -24,6 +36,8 @@ class MemoryStore(Store):
         self._transfers: dict[tuple[str, int, str, str], Transfer] = {}
         self._workflows: dict[tuple[str, str], tuple[Workflow, str]] = {}
         self._offered: dict[str, str] = {}
+        self._agreements: dict[str, Agreement] = {}
+        self._tokens: dict[str, Token] = {}
 
     @property
     def instance(self) -> str:
@@ -33,7 +47,10 @@ class MemoryStore(Store):
     async def add(
         self, job: Job, events: Sequence[JobEvent], transfers: Sequence[Transfer] = ()
     ) -> Job:
-        """Keep the job unless its key is taken."""
+        """Keep the job unless its key is taken, or its agreement is over."""
+        if job.agreement is not None:
+            agreement = self._agreements.get(job.agreement)
+            check_open(agreement.state if agreement else None)
         if job.key is not None and (job.tenant, job.key) in self._keys:
             return self._jobs[self._keys[job.tenant, job.key]]
         if job.id in self._jobs:
@@ -58,11 +75,14 @@ class MemoryStore(Store):
 
     def _keep(self, job: Job, events: Sequence[JobEvent], transfers: Sequence[Transfer]) -> None:
         self._jobs[job.id] = job
+        self._record(events)
+        self._put(transfers)
+
+    def _record(self, events: Sequence[JobEvent]) -> None:
         for event in events:
             numbered = attrs.evolve(event, position=len(self._log) + 1)
             self._log.append(numbered)
-            self._events.setdefault(job.id, []).append(numbered)
-        self._put(transfers)
+            self._events.setdefault(event.job_id, []).append(numbered)
 
     def _put(self, transfers: Sequence[Transfer]) -> None:
         for transfer in transfers:
@@ -95,11 +115,19 @@ class MemoryStore(Store):
             lambda job: (
                 query.tenant in (None, job.tenant)
                 and query.workflow in (None, job.workflow)
+                and query.agreement in (None, job.agreement)
+                and query.purged in (None, job.purged)
                 and (not query.states or job.state in query.states)
                 and (query.before is None or job.id < query.before)
             )
         )
         return tuple(sorted(found, key=lambda job: job.id, reverse=True)[: query.limit])
+
+    async def listing(self, query: JobQuery) -> list[JobRow]:
+        """Encode what ``jobs`` returns."""
+        found = await self.jobs(query)
+        encoded = [encode_changes({name: getattr(job, name) for name in _LISTED}) for job in found]
+        return [JobRow._make(one.values()) for one in encoded]
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         """Slice the job's events: seq n is at place n - 1."""
@@ -108,6 +136,10 @@ class MemoryStore(Store):
     async def log(self, *, after: int, limit: int = 1000) -> list[JobEvent]:
         """Slice the log: position n is at place n - 1."""
         return self._log[after : after + limit]
+
+    async def counts(self) -> dict[JobState, int]:
+        """Count."""
+        return dict(Counter(job.state for job in self._jobs.values()))
 
     async def position(self) -> int:
         """Count."""
@@ -133,11 +165,9 @@ class MemoryStore(Store):
         )
         return tuple(found)[:limit]
 
-    async def place_in_queue(self, job: Job) -> int:
-        """Count what is before it."""
-        return sum(
-            other.id < job.id for other in await self.waiting(job.backend, limit=len(self._jobs))
-        )
+    async def waiting_ids(self, backend: str, *, limit: int) -> list[str]:
+        """Filter, oldest first."""
+        return [job.id for job in await self.waiting(backend, limit=limit)]
 
     async def unfinished(self, backend: str, *, after: str = "", limit: int = 1000) -> list[Job]:
         """Filter by id."""
@@ -183,6 +213,66 @@ class MemoryStore(Store):
         """List what is offered."""
         found = (self._workflows[item] for item in sorted(self._offered.items()))
         return tuple(workflow for workflow, source in found if origin in (None, source))
+
+    async def put_agreement(
+        self,
+        agreement: Agreement,
+        events: Sequence[JobEvent],
+        *,
+        expected: int,
+        tokens: Sequence[Token] = (),
+    ) -> None:
+        """Replace by compare-and-swap."""
+        kept = self._agreements.get(agreement.id)
+        if (kept.seq if kept else 0) != expected:
+            raise Stale(f"agreement {agreement.id} is no longer at seq {expected}")
+        self._agreements[agreement.id] = agreement
+        self._record(events)
+        self._tokens |= {token.id: token for token in tokens}
+
+    async def agreement(self, agreement_id: str) -> Agreement | None:
+        """Look up."""
+        return self._agreements.get(agreement_id)
+
+    async def agreements(
+        self, *, tenant: str | None = None, before: str | None = None, limit: int = 50
+    ) -> tuple[Agreement, ...]:
+        """Filter, newest first."""
+        found = (self._agreements[key] for key in sorted(self._agreements, reverse=True))
+        return tuple(
+            one
+            for one in found
+            if tenant in (None, one.tenant)
+            and one.id != SERVICE
+            and (before is None or one.id < before)
+        )[:limit]
+
+    async def agreements_due(self, until: datetime) -> tuple[Agreement, ...]:
+        """Filter, oldest first."""
+        due = [one for one in self._agreements.values() if one.due_at and one.due_at <= until]
+        return tuple(sorted(due, key=lambda one: one.due_at or until))
+
+    async def token(self, token_id: str) -> Token | None:
+        """Look up."""
+        return self._tokens.get(token_id)
+
+    async def tokens(
+        self, agreement: str | None, *, before: str | None = None, limit: int = 50
+    ) -> tuple[Token, ...]:
+        """Filter, newest first."""
+        found = (self._tokens[key] for key in sorted(self._tokens, reverse=True))
+        return tuple(
+            one
+            for one in found
+            if one.agreement == agreement and (before is None or one.id < before)
+        )[:limit]
+
+    async def credentials(self, digest: str) -> tuple[Token, Agreement | None] | None:
+        """Search."""
+        for token in self._tokens.values():
+            if token.digest == digest:
+                return token, self._agreements.get(token.agreement or "")
+        return None
 
 
 def _is_waiting(job: Job) -> bool:

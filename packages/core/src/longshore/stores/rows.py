@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter
@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from longshore.codec import converter
+from longshore.jobs import NOTES
 from longshore.models import Job, JobEvent, JobState
 from longshore.models.job import Outcome, Product, Progress, Reason, StopRequest
 from longshore.models.workflow import Resources
@@ -49,6 +50,7 @@ def _shared(codec: Codec) -> Codec:
 _JSON: Codec = (_dumps, _loads)
 _TIME: Codec = (encode_time, decode_time)
 _FLAG: Codec = (int, bool)
+_NAMES = _shared((lambda value: _dumps(list(value)), lambda text: tuple(_loads(text))))
 
 #: how the fields of a job that are not plain scalars are stored
 _CODECS: Mapping[str, Codec] = MappingProxyType(
@@ -62,7 +64,7 @@ _CODECS: Mapping[str, Codec] = MappingProxyType(
         "parameters": _JSON,
         "enforced": _JSON,
         "resources": _shared(_tree(Resources)),
-        "inputs": _shared((lambda value: _dumps(list(value)), lambda text: tuple(_loads(text)))),
+        "inputs": _NAMES,
         "stop": _tree(StopRequest),
         "outcome": _tree(Outcome),
         "reason": _tree(Reason),
@@ -71,6 +73,12 @@ _CODECS: Mapping[str, Codec] = MappingProxyType(
         "dispatched": _FLAG,
         "unconfirmed": _FLAG,
         "purged": _FLAG,
+        # of agreements and tokens, in their events
+        "valid_from": _TIME,
+        "valid_until": _TIME,
+        "expires_at": _TIME,
+        "workflows": _NAMES,
+        "scopes": _NAMES,
     }
 )
 
@@ -91,9 +99,24 @@ def encode_changes(changes: Mapping[str, Any]) -> dict[str, Any]:
     return encoded
 
 
-def encode_job(job: Job) -> tuple[Any, ...]:
-    """Return the row of ``job``, in the order of ``COLUMNS``."""
-    return tuple(encode_changes(dict(zip(COLUMNS, _values(job), strict=True))).values())
+_NO_JOB = Job(id="", tenant="", workflow="", version="", backend="", created_at=_EPOCH)
+_PLAIN_ROW = encode_changes(dict(zip(COLUMNS, _values(_NO_JOB), strict=True)))
+
+
+def encode_new_job(job: Job, datas: Iterable[Mapping[str, Any]]) -> tuple[Any, ...]:
+    """Return the row of a new job, in the order of ``COLUMNS``.
+
+    ``datas`` are the encoded changes of its events, which hold all of it: nothing is encoded twice.
+    """
+    row = _PLAIN_ROW.copy()
+    for data in datas:
+        row.update(data)
+    for note in NOTES:
+        row.pop(note, None)
+    row["id"] = job.id
+    row["seq"] = job.seq
+    row["updated_at"] = encode_time(job.updated_at or job.created_at)
+    return tuple(row.values())
 
 
 def decode_job(row: Sequence[Any]) -> Job:
@@ -118,6 +141,7 @@ def decode_data(text: str) -> dict[str, Any]:
     return _decoded(_loads(text))
 
 
+INSERT_EVENT = "INSERT INTO events (job_id, seq, type, at, data) VALUES (?, ?, ?, ?, ?)"
 #: the columns of an event, in the order of ``decode_event``
 EVENT_COLUMNS = ("position", "job_id", "seq", "type", "at", "data")
 

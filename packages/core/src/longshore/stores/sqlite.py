@@ -5,14 +5,12 @@ hold no transaction across an await. Several processes may have the file open: S
 their commits.
 """
 
-import secrets
 import sqlite3
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,10 +22,16 @@ from cattrs import BaseValidationError
 from longshore.background import background
 from longshore.codec import from_json, to_json
 from longshore.errors import Conflict, Stale, StoreUnavailable
+from longshore.jobs import NOTES
+from longshore.lifecycle import JobState
 from longshore.models import Job, JobEvent, Workflow
 from longshore.stores import rows
-from longshore.stores.abc import JobQuery, Store
+from longshore.stores.abc import JobQuery, check_open
 from longshore.stores.groupcommit import GroupCommit
+from longshore.stores.listing import JobRow
+from longshore.stores.migrations import migrate
+from longshore.stores.remembered import RememberedJobs, decode_workflow, select_jobs
+from longshore.stores.sqliteaccess import SQLiteAccess
 from longshore.transfer import Transfer
 
 T = TypeVar("T")
@@ -39,7 +43,7 @@ _INSERT_JOB = (
     f"INSERT INTO jobs ({_JOB}) VALUES ({', '.join('?' * len(rows.COLUMNS))}) "  # noqa: S608 - our own column names
     "ON CONFLICT DO NOTHING"
 )
-_INSERT_EVENT = "INSERT INTO events (job_id, seq, type, at, data) VALUES (?, ?, ?, ?, ?)"
+_LISTING = f"SELECT {', '.join(JobRow._fields)} FROM jobs WHERE "  # noqa: S608 - as above
 _PUT_TRANSFER = "INSERT OR REPLACE INTO transfers VALUES (?, ?, ?, ?, ?, ?)"
 
 
@@ -79,7 +83,7 @@ def _open(path: Path) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         connection = _connect(path)
         connection.execute("PRAGMA journal_mode = WAL")
-        _migrate(connection)
+        migrate(connection)
         path.chmod(0o600)
     except (sqlite3.Error, OSError) as exc:
         raise StoreUnavailable(
@@ -89,27 +93,12 @@ def _open(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _migrate(connection: sqlite3.Connection) -> None:
-    folder = resources.files("longshore.stores") / "schema"
-    changes = sorted(file for file in folder.iterdir() if file.name.endswith(".sql"))  # type: ignore[type-var]  # a Traversable of a folder sorts as its path
-    connection.execute("BEGIN IMMEDIATE")
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(changes):
-        raise sqlite3.DatabaseError(f"schema {version} is newer than this version of Longshore")
-    for number, change in enumerate(changes[version:], start=version + 1):
-        for statement in change.read_text("utf-8").split(";\n"):
-            connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {number}")
-    connection.execute("INSERT OR IGNORE INTO meta VALUES ('instance', ?)", (secrets.token_hex(8),))
-    connection.execute("COMMIT")
-
-
 def _instance(connection: sqlite3.Connection) -> str:
     (instance,) = connection.execute("SELECT value FROM meta WHERE name = 'instance'").fetchone()
     return str(instance)
 
 
-class SQLiteStore(Store):
+class SQLiteStore(SQLiteAccess):
     """Jobs, events and transfers in one file."""
 
     def __init__(self, path: Path, writer: GroupCommit, instance: str) -> None:
@@ -119,6 +108,7 @@ class SQLiteStore(Store):
         self._idle: deque[sqlite3.Connection] = deque()
         self._readers = anyio.CapacityLimiter(_READERS)
         self._is_closed = False
+        self._remembered = RememberedJobs()
 
     def close(self) -> None:
         """Close the readers' connections."""
@@ -139,7 +129,12 @@ class SQLiteStore(Store):
         """Insert; the unique key of (tenant, key) decides who was first."""
 
         def insert(cursor: sqlite3.Cursor) -> Job:
-            done = cursor.execute(_INSERT_JOB, rows.encode_job(job))
+            if job.agreement is not None:
+                sql = "SELECT state FROM agreements WHERE id = ?"
+                (state,) = cursor.execute(sql, (job.agreement,)).fetchone() or (None,)
+                check_open(state)
+            datas = [rows.encode_changes(event.data) for event in events]
+            done = cursor.execute(_INSERT_JOB, rows.encode_new_job(job, datas))
             if not done.rowcount:
                 found = cursor.execute(
                     f"SELECT {_JOB} FROM jobs WHERE tenant = ? AND key = ?",  # noqa: S608
@@ -148,9 +143,8 @@ class SQLiteStore(Store):
                 if found is None:
                     raise Conflict(f"there is a job {job.id} already")
                 return rows.decode_job(found)
-            for event in events:
-                fact = rows.encode_event(event, rows.encode_changes(event.data))
-                cursor.execute(_INSERT_EVENT, fact)
+            for event, data in zip(events, datas, strict=True):
+                cursor.execute(rows.INSERT_EVENT, rows.encode_event(event, data))
             _put_transfers(cursor, transfers)
             return job
 
@@ -169,14 +163,15 @@ class SQLiteStore(Store):
         def update(cursor: sqlite3.Cursor) -> None:
             datas = [rows.encode_changes(event.data) for event in events]
             columns = {name: value for data in datas for name, value in data.items()}
-            columns.pop("inferred", None)
+            for note in NOTES:
+                columns.pop(note, None)
             columns["seq"] = job.seq
             columns["updated_at"] = rows.encode_time(job.updated_at or job.created_at)
             done = cursor.execute(_update(tuple(columns)), (*columns.values(), job.id, expected))
             if not done.rowcount:
                 raise Stale(f"job {job.id} is no longer at seq {expected}")
             for event, data in zip(events, datas, strict=True):
-                cursor.execute(_INSERT_EVENT, rows.encode_event(event, data))
+                cursor.execute(rows.INSERT_EVENT, rows.encode_event(event, data))
             _put_transfers(cursor, transfers)
 
         await self._writer.write(update)
@@ -238,8 +233,7 @@ class SQLiteStore(Store):
 
     async def job(self, job_id: str) -> Job | None:
         """Select by primary key: here, as the way to a thread and back costs several times that."""
-        found = self._with_reader(lambda connection: _jobs(connection, "id = ?", (job_id,)))
-        return found[0] if found else None
+        return self._with_reader(lambda connection: self._remembered.job(connection, job_id))
 
     async def job_by_key(self, tenant: str, key: str) -> Job | None:
         """Select along the unique index of (tenant, key)."""
@@ -248,21 +242,12 @@ class SQLiteStore(Store):
 
     async def jobs(self, query: JobQuery) -> tuple[Job, ...]:
         """Select a page along the index of (tenant, id), newest first."""
-        conditions = ["1"]
-        values: list[Any] = []
-        for condition, value in (
-            ("tenant = ?", query.tenant),
-            ("workflow = ?", query.workflow),
-            ("id < ?", query.before),
-        ):
-            if value is not None:
-                conditions.append(condition)
-                values.append(value)
-        if query.states:
-            conditions.append(f"state IN ({', '.join('?' * len(query.states))})")
-            values += [str(state) for state in query.states]
-        where = f"{' AND '.join(conditions)} ORDER BY id DESC LIMIT ?"
-        return tuple(await self._jobs(where, (*values, query.limit)))
+        return tuple(await self._jobs(*_page(query)))
+
+    async def listing(self, query: JobQuery) -> list[JobRow]:
+        """Select the same page, and decode nothing of it."""
+        where, values = _page(query)
+        return list(map(JobRow._make, await self._select(_LISTING + where, values)))
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
         """Select along the index of (job, seq)."""
@@ -271,6 +256,11 @@ class SQLiteStore(Store):
     async def log(self, *, after: int, limit: int = 1000) -> list[JobEvent]:
         """Select along the positions, which are in the order of the commits."""
         return await self._events("position > ? ORDER BY position", (after,), limit)
+
+    async def counts(self) -> dict[JobState, int]:
+        """Count along the table."""
+        found = await self._select("SELECT state, count(*) FROM jobs GROUP BY state")
+        return {JobState(state): number for state, number in found}
 
     async def position(self) -> int:
         """Select the last position."""
@@ -296,14 +286,14 @@ class SQLiteStore(Store):
             )
         )
 
-    async def place_in_queue(self, job: Job) -> int:
-        """Count along the partial index of waiting jobs."""
-        ((before,),) = await self._select(
-            "SELECT count(*) FROM jobs "
-            "WHERE backend = ? AND state = 'QUEUED' AND dispatched = 0 AND id < ?",
-            (job.backend, job.id),
+    async def waiting_ids(self, backend: str, *, limit: int) -> list[str]:
+        """Read the partial index of waiting jobs alone."""
+        found = await self._select(
+            "SELECT id FROM jobs WHERE backend = ? AND state = 'QUEUED' AND dispatched = 0 "
+            "ORDER BY id LIMIT ?",
+            (backend, limit),
         )
-        return int(before)
+        return [job_id for (job_id,) in found]
 
     async def unfinished(self, backend: str, *, after: str = "", limit: int = 1000) -> list[Job]:
         """Select along the partial index of unfinished jobs."""
@@ -331,8 +321,8 @@ class SQLiteStore(Store):
         which = "offered = 1" if version is None else "version = ?"
         values = (workflow_id,) if version is None else (workflow_id, version)
         sql = f"SELECT document FROM workflows WHERE id = ? AND {which}"  # noqa: S608
-        found = await self._documents(Workflow, sql, values)
-        return found[0] if found else None
+        found = self._with_reader(lambda connection: connection.execute(sql, values).fetchone())
+        return None if found is None else decode_workflow(found[0])
 
     async def workflows(self, *, origin: str | None = None) -> tuple[Workflow, ...]:
         """Select what is offered."""
@@ -346,7 +336,7 @@ class SQLiteStore(Store):
     # the two ways to the file
 
     async def _jobs(self, where: str, values: tuple[Any, ...]) -> list[Job]:
-        return await self._read(lambda connection: _jobs(connection, where, values))
+        return await self._read(lambda connection: select_jobs(connection, where, values))
 
     async def _events(self, where: str, values: tuple[Any, ...], limit: int) -> list[JobEvent]:
         sql = f"SELECT {_EVENT} FROM events WHERE {where} LIMIT ?"  # noqa: S608
@@ -382,11 +372,6 @@ class SQLiteStore(Store):
             raise StoreUnavailable(f"the state in {self._path} cannot be read: {exc}") from exc
 
 
-def _jobs(connection: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Job]:
-    sql = f"SELECT {_JOB} FROM jobs WHERE {where}"  # noqa: S608
-    return [rows.decode_job(row) for row in connection.execute(sql, values)]
-
-
 @lru_cache(1024)
 def _update(columns: tuple[str, ...]) -> str:
     assignments = ", ".join([f"{name} = ?" for name in columns])
@@ -397,3 +382,24 @@ def _put_transfers(cursor: sqlite3.Cursor, transfers: Sequence[Transfer]) -> Non
     for one in transfers:
         key = (one.job_id, one.attempt, str(one.kind), one.name)
         cursor.execute(_PUT_TRANSFER, (*key, str(one.state), to_json(one)))
+
+
+def _page(query: JobQuery) -> tuple[str, tuple[Any, ...]]:
+    """Return the condition of a page, and its values."""
+    conditions = ["1"]
+    values: list[Any] = []
+    for condition, value in (
+        ("tenant = ?", query.tenant),
+        ("workflow = ?", query.workflow),
+        ("agreement = ?", query.agreement),
+        ("id < ?", query.before),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if query.purged is not None:  # as a number: an index that holds it is found by the text
+        conditions.append(f"purged = {query.purged:d}")
+    if query.states:
+        conditions.append(f"state IN ({', '.join('?' * len(query.states))})")
+        values += [str(state) for state in query.states]
+    return f"{' AND '.join(conditions)} ORDER BY id DESC LIMIT ?", (*values, query.limit)

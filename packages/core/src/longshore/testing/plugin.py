@@ -6,6 +6,7 @@ pytest.register_assert_rewrite(
     "longshore.testing.storage_backend",
     "longshore.testing.lab",
     "longshore.testing.store",
+    "longshore.testing.store_access",
     "longshore.testing.store_queries",
     "longshore.testing.workflow_backend",
     "longshore.testing.workflow_results",

@@ -21,6 +21,7 @@ from longshore.models import (
     Resources,
 )
 from longshore.stores.abc import JobQuery, Store
+from longshore.testing.store_access import StoreAccess
 from longshore.testing.store_queries import StoreQueries
 from longshore.testing.store_samples import (
     SECOND,
@@ -44,7 +45,7 @@ def _places(events: Sequence[JobEvent]) -> list[int]:
     return [event.position for event in events]
 
 
-class StoreContract(StoreQueries):
+class StoreContract(StoreQueries, StoreAccess):
     """What every store does. Inherit it as ``class TestMine(StoreContract)``.
 
     Supply the fixture ``store``: an open store that holds nothing.

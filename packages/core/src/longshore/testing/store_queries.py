@@ -54,6 +54,15 @@ class StoreQueries:
         assert await ids(tenant="acme", before=failed.id, limit=1) == [queued.id]
         assert await ids(tenant="other", states=(JobState.QUEUED,)) == []
 
+    async def test_jobs_are_counted_by_state(self, store: Store) -> None:
+        assert await store.counts() == {}
+        first = await add(store, make_job(1))
+        await add(store, make_job(2, tenant="other"))
+        await add(store, make_job(3, state=JobState.FAILED))
+        assert await store.counts() == {JobState.CREATED: 2, JobState.FAILED: 1}
+        await move(store, first, Step(JobState.QUEUED, {}))
+        assert (await store.counts())[JobState.CREATED] == 1
+
     async def test_waiting_are_the_oldest_that_no_engine_has(self, store: Store) -> None:
         first = await add(store, make_job(1, state=JobState.QUEUED))
         await add(store, make_job(2, state=JobState.QUEUED, dispatched=True))
@@ -64,11 +73,11 @@ class StoreQueries:
         last = await add(store, make_job(4, state=JobState.QUEUED))
         assert await store.waiting("local", limit=9) == (first, last)
         assert await store.waiting("local", limit=1) == (first,)
-        assert await store.place_in_queue(first) == 0
-        assert await store.place_in_queue(last) == 1
+        assert await store.waiting_ids("local", limit=9) == [first.id, last.id]
+        assert await store.waiting_ids("local", limit=1) == [first.id]
         gone = await move(store, first, Step(None, {"dispatched": True}, "JobDispatched"))
         assert await store.waiting("local", limit=9) == (last,)
-        assert await store.place_in_queue(last) == 0
+        assert await store.waiting_ids("local", limit=9) == [last.id]
         back = Step(JobState.QUEUED, {"dispatched": False, "attempt": 2})
         again = await move(store, gone, back)
         assert await store.waiting("local", limit=9) == (again, last)

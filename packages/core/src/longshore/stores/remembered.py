@@ -1,0 +1,52 @@
+"""What was read from the file before, for as long as the file still says the same.
+
+Reading a row is quick, and making a model of it is not: the version is read every time, the rest
+only where it is another one.
+"""
+
+import sqlite3
+from collections import OrderedDict
+from functools import lru_cache
+from typing import Any
+
+from longshore.codec import from_json
+from longshore.models import Job, Workflow
+from longshore.stores import rows
+
+_MOST = 4096
+_COLUMNS = ", ".join(rows.COLUMNS)
+_JOBS = f"SELECT {_COLUMNS} FROM jobs WHERE "  # noqa: S608 - our own column names
+
+
+def select_jobs(connection: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Job]:
+    """Return the jobs that a condition of ours finds."""
+    return [rows.decode_job(row) for row in connection.execute(_JOBS + where, values)]
+
+
+class RememberedJobs:
+    """The jobs that were looked at last. A job with the same ``seq`` is the same job."""
+
+    def __init__(self) -> None:
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+
+    def job(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
+        """Return the job as it is in the file now, or None."""
+        row = connection.execute("SELECT seq FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        if row is None:
+            return None
+        kept = self._jobs.get(job_id)
+        if kept is not None and kept.seq == row[0]:
+            return kept
+        for job in select_jobs(connection, "id = ?", (job_id,)):
+            self._jobs[job_id] = job
+            self._jobs.move_to_end(job_id)
+            if len(self._jobs) > _MOST:
+                self._jobs.popitem(last=False)
+            return job
+        return None
+
+
+@lru_cache(512)
+def decode_workflow(document: str) -> Workflow:
+    """Return the workflow of a document."""
+    return from_json(Workflow, document)
