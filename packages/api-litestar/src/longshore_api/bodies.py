@@ -1,0 +1,140 @@
+"""JSON bodies, strictly: one value, UTF-8, no member twice or unknown, nothing that JSON lacks."""
+
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from longshore.errors import TooLarge
+from longshore.quantities import format_size
+from longshore_api.errors import Malformed, UnsupportedMediaType
+
+T = TypeVar("T")
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+#: deeper trees are nobody's parameters, and recursion has an end
+_DEPTH = 64
+_PLACE = re.compile(r" - at `(?:key in )?\$(.*)`\Z", re.DOTALL)
+_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+
+
+class Disconnected(Exception):
+    """The client left before it had sent its request."""
+
+
+def check_media_type(value: bytes | str | None) -> None:
+    """Raise where a body is not sent as JSON.
+
+    Raises:
+        UnsupportedMediaType: it is not.
+    """
+    text = value.decode("latin-1") if isinstance(value, bytes) else value or ""
+    essence = text.partition(";")[0].strip().lower()
+    if essence != "application/json":
+        raise UnsupportedMediaType(
+            f"the body is sent as {essence or 'nothing'}",
+            hint="send JSON with Content-Type: application/json",
+        )
+
+
+async def read_body(receive: Receive, limit: int) -> bytes:
+    """Return the body of a request, which may have ``limit`` bytes.
+
+    Raises:
+        TooLarge: it has more; the rest is not read.
+        Disconnected: the client is gone.
+    """
+    body = b""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise Disconnected
+        body += bytes(message.get("body", b""))
+        if len(body) > limit:
+            raise TooLarge(
+                f"the body has more than {format_size(limit)}",
+                hint="send large inputs as uploads",
+            )
+        if not message.get("more_body", False):
+            return body
+
+
+def decode(body: bytes, kind: type[T]) -> T:
+    """Return the ``kind`` that ``body`` holds.
+
+    Raises:
+        Malformed: with the place of the first mistake.
+    """
+    tree = parse(body)
+    try:
+        return msgspec.convert(tree, kind)
+    except msgspec.ValidationError as exc:
+        message = str(exc)
+        place = _PLACE.search(message)
+        where = _pointer(place[1]) if place else ""
+        raise Malformed(message[: place.start()] if place else message, pointer=where) from exc
+
+
+def parse(body: bytes) -> Any:
+    """Return the one JSON value of ``body``.
+
+    Raises:
+        Malformed: not JSON, or JSON that two readers could understand differently.
+    """
+    try:
+        tree = _decoder.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise Malformed(f"byte {exc.start} of the body is not UTF-8") from exc
+    except RecursionError as exc:
+        raise Malformed("the body is nested too deeply") from exc
+    except ValueError as exc:
+        raise Malformed(f"the body is not JSON: {exc}") from exc
+    if b"\\u" in body or body.count(b"[") + body.count(b"{") > _DEPTH:
+        _check(tree, _DEPTH)
+    return tree
+
+
+def _check(value: Any, depth: int) -> None:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError as exc:
+            raise Malformed("a text holds half a character (a lone surrogate)") from exc
+    elif isinstance(value, dict | list):
+        if not depth:
+            raise Malformed(f"the body is nested more than {_DEPTH} deep")
+        for inner in value:
+            _check(inner, depth - 1)
+            if isinstance(value, dict):
+                _check(value[inner], depth - 1)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise Malformed(f"the member {twice!r} is there twice")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in {float("inf"), float("-inf")}:
+        raise ValueError(f"{text[:40]} is larger than any number here")
+    return number
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
+)
+
+
+def _pointer(path: str) -> str:
+    steps = (match[1] or match[2] for match in _STEP.finditer(path))
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

@@ -1,0 +1,78 @@
+"""The layers of a service, put one around the other."""
+
+import logging
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from longshore.blobs import PATH
+from longshore.errors import LongshoreError
+from longshore.host import Host
+from longshore.storages.abc import ServesBlobs
+from longshore_api.app import make_app
+from longshore_api.blobs import Blobs
+from longshore_api.express import Express
+from longshore_api.gate import App, Gate, Receive, Scope, Send
+from longshore_api.provider import Provider
+from longshore_api.urls import PublicUrl
+
+_log = logging.getLogger("longshore.api")
+
+
+def make_provider(host: Host, url: PublicUrl, supervises: Callable[[], bool]) -> Provider:
+    """Return what the handlers need of ``host``."""
+    return Provider(host, url, supervises)
+
+
+def make_service(provider: Provider) -> App:
+    """Return the gate with everything behind it."""
+    app: App = Express(make_app())  # type: ignore[arg-type]  # Litestar is an ASGI application
+    storage = provider.host.storage
+    if isinstance(storage, ServesBlobs):
+        app = _beside(Blobs(storage), app)
+    return Gate(app, provider)
+
+
+def _beside(blobs: App, app: App) -> App:
+    async def choose(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith(PATH):
+            scope["path_template"] = PATH
+            await blobs(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    return choose
+
+
+async def announce(provider: Provider, home: Path, address: str) -> None:
+    """Say on standard output what is served and how to get on.
+
+    The first administrator's token is shown on standard error, once in the life of a store.
+    """
+    token = await provider.access.bootstrap()
+    if token is not None:
+        sys.stderr.write(f"admin token (shown once): {token}\n")
+        sys.stderr.flush()
+    url = provider.url
+    known = f" at {url.base}" if url.base != f"http://{address}" else ""
+    backends = [await _backend(provider, name) for name in provider.host.settings.backends]
+    with suppress(OSError):  # nobody reads it
+        sys.stdout.write(
+            f"Longshore listens on http://{address}{known} and explains itself at {url('/docs')}\n"
+            f"state: {home}; {'; '.join(backends)}; stop with Ctrl-C, jobs go on\n"
+        )
+        sys.stdout.flush()
+    details = {"address": address, "url": url.base, "state": str(home), "backends": backends}
+    _log.info("serving", extra=details)
+
+
+async def _backend(provider: Provider, name: str) -> str:
+    settings = provider.host.settings.backends[name]
+    isolation = settings.table.get("isolation")
+    said = f"backend {name}{f' with isolation {isolation}' if isolation else ''}"
+    try:
+        await provider.host.probe(name)
+    except LongshoreError as exc:
+        return f"{said} does not work: {exc}"
+    return f"{said} works"

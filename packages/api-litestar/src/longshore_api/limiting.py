@@ -1,0 +1,148 @@
+"""How much one token, and all together, may ask for at a time.
+
+Each decision is one synchronous step in the one process that serves, so no two requests can both
+take the last place.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+import attrs
+
+from longshore.settings import LimitsSettings
+from longshore_api.errors import Overloaded, RateLimited
+
+#: tokens remembered; beyond, those whose bucket is full again are forgotten
+_MOST = 10_000
+
+
+@attrs.frozen
+class Allowance:
+    """What is left for a token: requests now, and seconds until the bucket is full."""
+
+    remaining: int
+    reset: float
+
+
+class RateLimiter:
+    """A token bucket for each key: ``rate`` a second flow in, ``burst`` fit.
+
+    Kept as one number, the time at which the bucket is full again (the generic cell rate
+    algorithm, ITU-T I.371).
+    """
+
+    def __init__(self, rate: float, burst: int, now: Callable[[], float]) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._now = now
+        self._full_at: dict[str, float] = {}
+
+    def take(self, key: str) -> Allowance:
+        """Take one request out of the bucket of ``key``.
+
+        Raises:
+            RateLimited: it is empty; nothing was taken.
+        """
+        now = self._now()
+        full_at = max(self._full_at.get(key, now), now) + 1 / self.rate
+        over = (full_at - now) - self.burst / self.rate
+        if over > 0:
+            raise RateLimited(
+                f"this token may send {self.rate:g} requests a second, {self.burst} at once",
+                retry_after=over,
+                hint="wait as long as Retry-After says",
+            )
+        if len(self._full_at) >= _MOST:
+            self._full_at = {one: at for one, at in self._full_at.items() if at > now}
+        self._full_at[key] = full_at
+        reset = full_at - now
+        return Allowance(int(self.burst - reset * self.rate), reset)
+
+
+class Streams:
+    """The streams that are open: logs and events that somebody follows."""
+
+    def __init__(self, limits: LimitsSettings) -> None:
+        self._limits = limits
+        self._open: Counter[str] = Counter()
+
+    @property
+    def open(self) -> int:
+        """How many there are."""
+        return self._open.total()
+
+    @contextmanager
+    def hold(self, key: str) -> Iterator[None]:
+        """Count one stream of ``key`` while the block runs.
+
+        Raises:
+            RateLimited: the token follows as many as it may.
+            Overloaded: all together do.
+        """
+        if self._open[key] >= self._limits.streams:
+            raise RateLimited(
+                f"this token follows {self._limits.streams} streams already",
+                retry_after=5,
+                hint="close one",
+            )
+        if self.open >= self._limits.all_streams:
+            raise Overloaded("too many streams are followed", hint="ask again later")
+        self._open[key] += 1
+        try:
+            yield
+        finally:
+            self._open[key] -= 1
+            if not self._open[key]:
+                del self._open[key]
+
+
+class Place:
+    """A request's place among those that are worked on."""
+
+    __slots__ = ("_crowd", "_is_taken")
+
+    def __init__(self, crowd: "Crowd") -> None:
+        self._crowd = crowd
+        self._is_taken = True
+
+    def leave(self) -> None:
+        """Give the place to somebody else: what follows is waiting. Repeatable."""
+        if self._is_taken:
+            self._is_taken = False
+            self._crowd.at_work -= 1
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+
+class Crowd:
+    """The requests that are worked on at a time: ``most`` of them."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.at_work = 0
+
+    def join(self) -> Place:
+        """Return a place, to be used as a context manager.
+
+        Raises:
+            Overloaded: none is free.
+        """
+        if self.at_work >= self._most:
+            raise Overloaded("more is asked at once than the service can do")
+        self.at_work += 1
+        return Place(self)
+
+    @contextmanager
+    def stand_aside(self) -> Iterator[None]:
+        """Give a request's place to others while the block waits for something."""
+        self.at_work -= 1
+        try:
+            yield
+        finally:
+            self.at_work += 1

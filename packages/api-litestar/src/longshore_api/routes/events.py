@@ -1,0 +1,72 @@
+"""A job's events: a page of them, or a stream with resume."""
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Request, Response, get
+from litestar.params import Parameter
+
+from longshore.models import Caller
+from longshore.wire import event_to_wire
+from longshore_api.answers import answer
+from longshore_api.docs import errors
+from longshore_api.errors import Malformed
+from longshore_api.provider import Provider, tenant_of
+from longshore_api.routes.jobs import READ, JobId
+from longshore_api.schemas.jobs import EventPage
+from longshore_api.streaming import StreamAnswer
+
+PAGE = 1000
+_STREAM = "text/event-stream"
+_LAST = 2**63 - 1
+
+
+@get("/v1/jobs/{job_id:str}/events", opt=READ,
+     responses=errors(400, 401, 403, 404, 422, 429, 503))  # fmt: skip
+async def list_events(
+    job_id: JobId,
+    request: Request[Any, Any, Any],
+    caller: Caller,
+    provider: Provider,
+    after: Annotated[int, Parameter(ge=0, le=_LAST, description="only events behind this")] = 0,
+    limit: Annotated[int, Parameter(ge=1, le=PAGE)] = PAGE,
+    last_seen: Annotated[str | None, Parameter(header="Last-Event-ID", max_length=20)] = None,
+) -> Response[EventPage]:
+    """List a job's events in order; with ``Accept: text/event-stream`` follow them to the end.
+
+    The stream resumes behind ``Last-Event-ID`` and ends with the job.
+    """
+    if _STREAM in request.headers.get("accept", ""):
+        seen = _seq(last_seen) if last_seen else after
+        await provider.job(caller, job_id)
+        return _stream(provider, caller, job_id, seen)  # type: ignore[return-value]  # the same route
+    found = await provider.service.events(tenant_of(caller), job_id, after=after, limit=limit)
+    following = str(found[-1].seq) if len(found) == limit else None
+    return answer({"items": [event_to_wire(event) for event in found], "next": following})
+
+
+def _seq(text: str) -> int:
+    if not text.isdecimal() or not text.isascii() or int(text) > _LAST:
+        raise Malformed(f"Last-Event-ID {text!r} is no number of an event")
+    return int(text)
+
+
+def _stream(provider: Provider, caller: Caller, job_id: str, after: int) -> StreamAnswer:
+    return StreamAnswer(
+        _frames(provider, job_id, after),
+        media_type=f"{_STREAM}; charset=utf-8",
+        stopping=provider.stopping,
+        hold=provider.streams.hold(caller.token),
+        ping=b": ping\n\n",
+    )
+
+
+async def _frames(provider: Provider, job_id: str, after: int) -> AsyncIterator[bytes]:
+    yield b"retry: 1000\n\n"
+    async for event in provider.host.log.follow(job_id, after=after):
+        data = msgspec.json.encode(event_to_wire(event))
+        yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), data)
+
+
+ROUTES: tuple[Any, ...] = (list_events,)

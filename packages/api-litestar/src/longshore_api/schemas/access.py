@@ -1,0 +1,88 @@
+"""Agreements and tokens on the wire."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta, Struct
+
+Time = Annotated[datetime, Meta(tz=True)]
+
+
+class NewAgreement(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """What a tenant may do, and until when."""
+
+    tenant: Annotated[str, Meta(examples=["acme"], max_length=63)]
+    workflows: Annotated[list[str], Meta(examples=[["wordcount"]], min_length=1, max_length=1000)]
+    valid_from: Time | None = None
+    valid_until: Time | None = None
+    at_end: Annotated[
+        str, Meta(description='"stop" ends jobs with the agreement, "drain" lets them end')
+    ] = "stop"
+    quotas: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class Agreement(Struct, frozen=True, rename="camel"):
+    """An agreement: ``state`` is active, ended or revoked."""
+
+    id: str
+    tenant: str
+    workflows: list[str]
+    valid_from: datetime | None
+    valid_until: datetime | None
+    at_end: str
+    state: str
+    created_at: datetime
+
+
+class AgreementPage(Struct, frozen=True, rename="camel"):
+    """Agreements, newest first."""
+
+    items: list[Agreement]
+    next: str | None
+
+
+class NewToken(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
+    """How long a token is good, and for what; everything that the agreement allows by default."""
+
+    expires_at: Time | None = None
+    scopes: (
+        Annotated[list[str], Meta(examples=[["jobs:read", "data:read"]], min_length=1)] | None
+    ) = None
+
+
+class Token(Struct, frozen=True, rename="camel"):
+    """A token without its secret."""
+
+    id: str
+    scopes: list[str]
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+class IssuedToken(Struct, frozen=True, rename="camel"):
+    """A new token; ``token`` is shown this once."""
+
+    id: str
+    token: Annotated[str, Meta(description="ls_ and 43 characters")]
+    scopes: list[str]
+    expires_at: datetime | None
+
+
+class TokenList(Struct, frozen=True, rename="camel"):
+    """The tokens of an agreement."""
+
+    items: list[Token]
+    next: str | None
+
+
+class Me(Struct, frozen=True, rename="camel"):
+    """Whose token this is; ``workflows`` is null where all are meant."""
+
+    tenant: str
+    role: str
+    agreement: str | None
+    workflows: list[str] | None
+    scopes: list[str]
+    expires_at: datetime | None

@@ -1,0 +1,87 @@
+"""``longshore serve``: the service over HTTP, on this machine."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from longshore.collector import collect_rarely
+from longshore.embedded import default_home
+from longshore.errors import LongshoreError
+from longshore.settings import Settings, load_table, parse_settings
+from longshore_api.redaction import redact_text
+
+_MISTAKE = 2
+_FAILED = 1
+
+
+def serve(argv: Sequence[str]) -> int:
+    """Serve the workflows of this machine over HTTP."""
+    options = _options(argv)
+    try:
+        table = load_table(options.config, os.environ)
+        _override(table, options)
+        source = str(options.config or "environment")
+        if options.check:
+            from longshore_api.checking import check  # noqa: PLC0415 - only for this
+
+            return check(table, lambda settings: _home(settings, options.state), source=source)
+        settings = parse_settings(table, source=source)
+        return _run(settings, table, _home(settings, options.state))
+    except LongshoreError as exc:
+        sys.stderr.write(f"longshore serve: {redact_text(str(exc))}\n")
+        return _MISTAKE if exc.is_request else _FAILED
+    except OSError as exc:
+        sys.stderr.write(f"longshore serve: {redact_text(str(exc))}\n")
+        return _FAILED
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="longshore serve", description="Serve the workflows of this machine over HTTP."
+    )
+    default = os.environ.get("LONGSHORE_CONFIG")
+    parser.add_argument("--config", type=Path, default=default and Path(default), help="settings")
+    parser.add_argument("--state", type=Path, help="the state directory")
+    parser.add_argument("--host", help="the address to listen on (default: 127.0.0.1)")
+    parser.add_argument("--port", help="the port (default: 8080; 0: a free one)")
+    parser.add_argument("--check", action="store_true", help="check the settings, then leave")
+    return parser.parse_args(argv)
+
+
+def _override(table: dict[str, Any], options: argparse.Namespace) -> None:
+    for name in ("host", "port"):
+        value = getattr(options, name)
+        if value is not None:
+            section = table.setdefault("service", {})
+            if isinstance(section, dict):
+                section[name] = value
+
+
+def _home(settings: Settings, given: Path | None) -> Path:
+    """Return the state directory: as given, else beside the state file, else the usual one."""
+    if given is not None:
+        return given.expanduser().absolute()
+    place = Path(settings.service.state.partition(":")[2]).expanduser()
+    return place.parent if place.is_absolute() else default_home()
+
+
+def _run(settings: Settings, table: dict[str, Any], home: Path) -> int:
+    from longshore_api.logging_setup import logging_to  # noqa: PLC0415 - as the next
+    from longshore_api.server import run_server  # noqa: PLC0415 - uvicorn; not for --help
+
+    collect_rarely()
+    with logging_to(settings.service.log):
+        anyio.run(
+            run_server,
+            settings,
+            table,
+            home,
+            backend="asyncio",
+            backend_options={"use_uvloop": True},
+        )
+    return 0

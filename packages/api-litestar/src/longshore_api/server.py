@@ -1,0 +1,148 @@
+"""The HTTP server of ``longshore serve``: uvicorn around the doorway, and the service behind it."""
+
+import signal
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import anyio.to_thread
+import uvicorn
+
+from longshore.background import background
+from longshore.embedded import open_embedded
+from longshore.errors import SettingsInvalid
+from longshore.settings import LogForm, ServiceSettings, Settings
+from longshore_api.doorway import Doorway
+from longshore_api.logging_setup import set_up
+from longshore_api.urls import PublicUrl
+
+if TYPE_CHECKING:
+    from longshore_api.provider import Provider
+
+_BACKLOG = 2048
+
+
+class Server(uvicorn.Server):
+    """A server whose streams end before it waits for the requests on their way."""
+
+    def __init__(self, config: uvicorn.Config, listening: socket.socket) -> None:
+        super().__init__(config)
+        self.provider: Provider | None = None
+        self.ended = anyio.Event()
+        self._listening = listening
+
+    async def run_to_end(self) -> None:
+        """Serve until a signal, or until ``should_exit``."""
+        try:
+            await self.serve([self._listening])
+        finally:
+            self.ended.set()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to ``heed_signals``: uvicorn would raise them again before we are done."""
+        yield
+
+    async def heed_signals(self) -> None:
+        """End gracefully at the first SIGTERM or SIGINT, at once at the second."""
+        with anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+            async for _ in signals:
+                self.force_exit = self.should_exit
+                self.should_exit = True
+
+    @property
+    def address(self) -> str:
+        """Where it listens, as an address has it."""
+        host, port, *_ = self._listening.getsockname()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End the streams, then the connections."""
+        if self.provider is not None:
+            self.provider.stopping.set()
+        await super().shutdown(sockets)
+
+
+def listen(service: ServiceSettings) -> socket.socket:
+    """Return a socket that listens where the settings say.
+
+    Raises:
+        SettingsInvalid: nobody can listen there, or somebody else does.
+    """
+    family = socket.AF_INET6 if ":" in service.host else socket.AF_INET
+    try:
+        return socket.create_server((service.host, service.port), family=family, backlog=_BACKLOG)
+    except (OSError, UnicodeError) as exc:
+        raise SettingsInvalid(
+            f"cannot listen on {service.host} port {service.port}: {exc}",
+            hint="end what listens there, or choose another [service] host and port",
+        ) from exc
+
+
+def make_server(service: ServiceSettings, doorway: Doorway, listening: socket.socket) -> Server:
+    """Return a server, not yet started."""
+    config = uvicorn.Config(
+        doorway,
+        http="httptools",
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=max(1, int(service.stop_timeout.total_seconds())),
+    )
+    return Server(config, listening)
+
+
+async def run_server(settings: Settings, table: Mapping[str, Any], home: Path) -> None:
+    """Listen, open the service of ``home``, and serve it until a signal comes.
+
+    Raises:
+        LongshoreError: the service cannot be opened; nothing is served any more.
+    """
+    with listen(settings.service) as listening:
+        url = PublicUrl.of(settings.service, port=listening.getsockname()[1])
+        doorway = Doorway(url)
+        server = make_server(settings.service, doorway, listening)
+        async with background() as tasks:
+            tasks.start_soon(server.heed_signals)
+            tasks.start_soon(server.run_to_end)
+            try:
+                await _serve(server, doorway, url, table, home, settings.service.log)
+            finally:
+                server.should_exit = True
+                with anyio.CancelScope(shield=True):
+                    await server.ended.wait()
+
+
+async def _serve(
+    server: Server,
+    doorway: Doorway,
+    url: PublicUrl,
+    table: Mapping[str, Any],
+    home: Path,
+    log: LogForm,
+) -> None:
+    layers = await anyio.to_thread.run_sync(_load, log)
+    async with open_embedded(home, table=table, detach=False, public_url=url.base) as embedded:
+        embedded.engage()
+        provider = layers.make_provider(embedded.host, url, lambda: embedded.is_holder)
+        server.provider = provider
+        doorway.open(layers.make_service(provider))
+        await layers.announce(provider, home, server.address)
+        await server.ended.wait()
+
+
+def _load(log: LogForm) -> Any:
+    """Import the application: it takes longer than everything else, and nobody must wait for it."""
+    set_up(log)
+    from longshore_api import layers  # noqa: PLC0415 - in a thread, while the doorway answers
+
+    return layers
