@@ -78,6 +78,7 @@ class Longshore:
         self.directory = directory / "here"
         self.directory.mkdir()
         self._record = directory / "record"
+        self.config = directory / "config"
         listing = directory / "path" / "fake-1.dist-info" / "entry_points.txt"
         listing.parent.mkdir(parents=True)
         listing.write_text(ENTRY_POINTS)
@@ -86,13 +87,14 @@ class Longshore:
 
     def environment(self, script: Mapping[str, Any]) -> dict[str, str]:
         ours = [str(self.listing.parent.parent), str(PROVIDER)]
-        others = {"NO_COLOR", "PYTHONDONTWRITEBYTECODE"}
+        others = {"NO_COLOR", "PYTHONDONTWRITEBYTECODE", "LONGSHORE_SERVER", "LONGSHORE_TOKEN"}
         clean = {name: value for name, value in os.environ.items() if name not in others}
         return clean | {
             "PYTHONPATH": os.pathsep.join([*ours, os.environ.get("PYTHONPATH", "")]),
             "PYTHONPYCACHEPREFIX": str(self._compiled),
             "FAKE_SCRIPT": json.dumps(script),
             "FAKE_RECORD": str(self._record),
+            "XDG_CONFIG_HOME": str(self.config),
             "TERM": "xterm",
             "COLUMNS": "120",
         }

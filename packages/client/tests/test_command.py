@@ -84,7 +84,7 @@ def test_without_a_provider_the_command_says_what_to_install(longshore: Any) -> 
     )
     assert done.returncode == 1
     assert "error: there is no provider to speak to" in done.stderr
-    assert "hint: install the package longshore" in done.stderr
+    assert "install the package longshore into the same environment" in done.stderr
 
 
 def test_a_refused_request_is_told_with_its_places_and_a_hint(longshore: Any) -> None:

@@ -107,7 +107,7 @@ def _input(name: str, text: str, about: Json, scratch: Path) -> InputFile:
         elif path.is_dir():
             if about.get("kind") != "archive":
                 raise click.UsageError(f"-i {name}: {text} is a directory, a file is wanted")
-            path = _pack(path.resolve(), scratch / f"{name}.tar.gz")
+            path = _pack(path, scratch / f"{name}.tar.gz")
         elif path.exists() and not path.is_file():  # a pipe, as of <(command)
             with path.open("rb") as content:
                 path = _keep(content, scratch / name)
@@ -125,24 +125,8 @@ def _keep(content: BinaryIO, copy: Path) -> Path:
 
 
 def _pack(directory: Path, archive: Path) -> Path:
-    import tarfile  # noqa: PLC0415 - needed for directories only
+    from longshore_client.packing import pack  # noqa: PLC0415 - needed for directories only
 
-    with tarfile.open(archive, "w:gz", compresslevel=1) as packed:
-        for path in sorted(directory.rglob("*")):
-            target = path.resolve()
-            if path.is_symlink() and not (target.is_relative_to(directory) and target.is_file()):
-                raise click.UsageError(f"{path} is a link to {target}: it would not be sent")
-            if not (target.is_file() or target.is_dir()):
-                raise click.UsageError(f"{path} is neither a file nor a directory")
-            # Who owns it and when it was made is nobody's business, and a link inside is a file:
-            # the far side takes no links.
-            member = tarfile.TarInfo(str(path.relative_to(directory)))
-            member.type = tarfile.DIRTYPE if target.is_dir() else tarfile.REGTYPE
-            member.mode = target.stat().st_mode & 0o777
-            if target.is_dir():
-                packed.addfile(member)
-                continue
-            member.size = target.stat().st_size
-            with target.open("rb") as content:
-                packed.addfile(member, content)
+    with archive.open("wb") as packed:
+        pack(directory, packed)
     return archive

@@ -27,10 +27,16 @@ class Provider:
 
     state: str | None
     config: str | None
+    server: str | None = None
 
     def open(self) -> AbstractContextManager[Session]:
-        """Open a session with it."""
-        return open_session(state=self.state, config=self.config)
+        """Open a session with it: a server where one is named, else what is installed here."""
+        server = None
+        if self.server is not None or self.state is None:
+            from longshore_client.configfile import chosen_server  # noqa: PLC0415 - not for --help
+
+            server = chosen_server(self.server)
+        return open_session(state=self.state, config=self.config, server=server)
 
 
 class Offered(click.Command):
@@ -61,6 +67,7 @@ def _as_environment(provider: Provider | None) -> dict[str, str]:
     given = {
         "LONGSHORE_STATE": provider and provider.state,
         "LONGSHORE_CONFIG": provider and provider.config,
+        "LONGSHORE_SERVER": provider and provider.server,
     }
     return {name: value for name, value in given.items() if value}
 
@@ -107,6 +114,12 @@ def _show_version(ctx: click.Context, _: click.Parameter, value: object) -> None
     epilog="\b\nExample:\n  longshore run wordcount -i text=README.md",
 )
 @click.option(
+    "--server",
+    metavar="URL",
+    envvar="LONGSHORE_SERVER",
+    help="The server to speak to; none: this machine's own service. [default: that of login]",
+)
+@click.option(
     "--state",
     metavar="DIR",
     envvar="LONGSHORE_STATE",
@@ -124,9 +137,9 @@ def _show_version(ctx: click.Context, _: click.Parameter, value: object) -> None
     help="Show the version and exit.",
 )
 @click.pass_context
-def root(ctx: click.Context, state: str | None, config: str | None) -> None:
+def root(ctx: click.Context, server: str | None, state: str | None, config: str | None) -> None:
     """Run predefined workflows and fetch what they make."""
-    ctx.obj = Provider(state=state, config=config)
+    ctx.obj = Provider(server=server or None, state=state, config=config)
 
 
 for built_in in verbs.COMMANDS:

@@ -5,8 +5,10 @@ that the command and a session share no class. A package offers a session by an 
 
 ```toml
 [project.entry-points."longshore.sessions"]
-embedded = "longshore.embedded:open_session"
+embedded = "longshore.session:open_session"
 ```
+
+The one that speaks HTTP, of this package, is chosen where a server is named.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,7 +20,10 @@ from longshore_client.entrypoints import SESSIONS, find, load
 
 Json = dict[str, Any]
 
-#: called with the number of bytes carried since the last call
+#: the name of the session that this package offers
+HTTP = "http"
+
+#: called with the number of bytes carried since the last call; below 0 where they got lost
 Advance = Callable[[int], None]
 
 FINAL_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELED"})
@@ -103,7 +108,7 @@ class NoProvider(Exception):
 
     code = "no-provider"
     message = "there is no provider to speak to"
-    hint = "install the package longshore into the same environment"
+    hint = "longshore login SERVER, or install the package longshore into the same environment"
 
 
 class OpenSession(Protocol):
@@ -114,13 +119,19 @@ class OpenSession(Protocol):
         ...
 
 
-def open_session(*, state: str | None, config: str | None) -> AbstractContextManager[Session]:
-    """Open the session that is installed; of several, the embedded one.
+def open_session(
+    *, state: str | None, config: str | None, server: str | None = None
+) -> AbstractContextManager[Session]:
+    """Open a session with ``server``, or the one that is installed; of several, the embedded one.
 
     Raises:
-        NoProvider: no package offers one.
+        NoProvider: no server is named, and no package offers a session.
     """
-    offered = find(SESSIONS)
+    offered = {name: value for name, value in find(SESSIONS).items() if name != HTTP}
+    if server is not None:
+        from longshore_client.httpsession import open_session as over_http  # noqa: PLC0415 - 150 ms
+
+        return over_http(server=server)
     if not offered:
         raise NoProvider
     name = "embedded" if "embedded" in offered else next(iter(offered))

@@ -28,7 +28,18 @@ DIRECTORY = click.option(
     type=click.Path(file_okay=False, path_type=Path),
     help="Where outputs go; files of their names are replaced. [default: ./JOB]",
 )
-JOB = click.argument("job_id", metavar="JOB")
+
+
+def _complete(noun: str) -> Any:
+    def names(ctx: click.Context, param: click.Parameter, incomplete: str) -> Any:
+        from longshore_client import completion  # noqa: PLC0415 - at a press of TAB only
+
+        return getattr(completion, noun)(ctx, param, incomplete)
+
+    return names
+
+
+JOB = click.argument("job_id", metavar="JOB", shell_complete=_complete("jobs"))
 
 
 def _command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
@@ -36,7 +47,7 @@ def _command(name: str, example: str) -> Callable[[Callable[..., None]], click.C
 
 
 @_command("run", "longshore run wordcount -i text=README.md -p top=5 -d counts")
-@click.argument("workflow")
+@click.argument("workflow", shell_complete=_complete("workflows"))
 @click.option(
     "-i",
     "--input",
@@ -78,7 +89,9 @@ def run(provider: Any, /, **given: Any) -> None:
 
 
 @_command("workflows", "longshore workflows wordcount")
-@click.argument("workflow_id", metavar="[WORKFLOW]", required=False)
+@click.argument(
+    "workflow_id", metavar="[WORKFLOW]", required=False, shell_complete=_complete("workflows")
+)
 @FORMAT
 @click.pass_obj
 def workflows(provider: Any, /, *, workflow_id: str | None, form: str) -> None:
@@ -101,7 +114,12 @@ def workflows(provider: Any, /, *, workflow_id: str | None, form: str) -> None:
 
 @_command("jobs", "longshore jobs --state RUNNING --state QUEUED")
 @click.option("--state", metavar="STATE", multiple=True, help="Only jobs in this state.")
-@click.option("--workflow", metavar="ID", help="Only jobs of this workflow.")
+@click.option(
+    "--workflow",
+    metavar="ID",
+    help="Only jobs of this workflow.",
+    shell_complete=_complete("workflows"),
+)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1000))
 @click.option("--cursor", metavar="CURSOR", help="Go on where a page ended (its next).")
 @FORMAT
@@ -205,4 +223,31 @@ def completion(ctx: click.Context, /, *, shell: str) -> None:
         click.echo(script)
 
 
-COMMANDS = (run, workflows, jobs, status, logs, cancel, results, completion)
+@_command("login", "longshore login https://compute.example")
+@click.argument("server")
+@click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
+def login(*, server: str, token_stdin: bool) -> None:
+    """Keep the token for SERVER, and speak to it from now on.
+
+    The token is asked for and not shown. It is kept in the system's keyring where the package
+    keyring is installed and works, else in a file that only you may read.
+    """
+    from longshore_client.login import log_in  # noqa: PLC0415 - HTTP
+
+    log_in(server, from_stdin=token_stdin)
+
+
+@_command("logout", "longshore logout")
+@click.argument("server", metavar="[SERVER]", required=False)
+@click.pass_obj
+def logout(provider: Any, /, *, server: str | None) -> None:
+    """Forget the token of SERVER, or of the one that is spoken to.
+
+    The token itself stays good: ask the provider to revoke one that others may have seen.
+    """
+    from longshore_client.login import log_out  # noqa: PLC0415 - HTTP
+
+    log_out(server or provider.server)
+
+
+COMMANDS = (login, logout, run, workflows, jobs, status, logs, cancel, results, completion)
