@@ -94,7 +94,7 @@ class _Connection(asyncio.Protocol):
         else:
             self.send()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self.run.open -= 1
         if not self.run.open:
             self.run.done.set()

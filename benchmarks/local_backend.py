@@ -8,7 +8,7 @@ the other, so that a busy machine is busy for all of them; the medians are compa
 """
 
 import argparse
-import asyncio  # noqa: TID251 - one of the peers
+import asyncio
 import json
 import os
 import shutil

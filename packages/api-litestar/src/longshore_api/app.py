@@ -76,11 +76,12 @@ def _mistakes(error: ValidationException) -> str:
     return "; ".join(found) or error.detail
 
 
-def make_router() -> Router:
+def make_router(path: str = "/", *, middleware: Sequence[Any] = ()) -> Router:
     """Return the routes of version 1 as a router that a Litestar application can mount."""
     return Router(
-        path="/",
+        path=path,
         route_handlers=list(ROUTES),
+        middleware=middleware,
         guards=[guard],
         dependencies={
             "caller": Provide(get_caller, sync_to_thread=False),

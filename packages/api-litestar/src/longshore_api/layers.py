@@ -13,6 +13,7 @@ from longshore.storages.abc import ServesBlobs
 from longshore_api.app import make_app
 from longshore_api.blobs import Blobs
 from longshore_api.express import Express
+from longshore_api.first_token import show_first_token
 from longshore_api.gate import App, Gate, Receive, Scope, Send
 from longshore_api.provider import Provider
 from longshore_api.urls import PublicUrl
@@ -50,10 +51,7 @@ async def announce(provider: Provider, home: Path, address: str) -> None:
 
     The first administrator's token is shown on standard error, once in the life of a store.
     """
-    token = await provider.access.bootstrap()
-    if token is not None:
-        sys.stderr.write(f"admin token (shown once): {token}\n")
-        sys.stderr.flush()
+    await show_first_token(provider.access)
     url = provider.url
     known = f" at {url.base}" if url.base != f"http://{address}" else ""
     backends = [await _backend(provider, name) for name in provider.host.settings.backends]

@@ -308,9 +308,7 @@ ANSWERS: Mapping[str, Mapping[int, tuple[str, Mapping[str, Any], tuple[str, ...]
             "get_metrics": {
                 200: (
                     "The numbers.",
-                    {
-                        "text/plain": '# TYPE longshore_jobs gauge\nlongshore_jobs{state="RUNNING"} 2\n'
-                    },
+                    {"text/plain": 'longshore_jobs{state="RUNNING"} 2\n'},
                     (),
                 ),
             },

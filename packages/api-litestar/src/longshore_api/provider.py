@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from longshore.access import Access
 from longshore.host import Host
 from longshore.models import Caller, Job, Role
+from longshore_api.frames import EventFrames
 from longshore_api.limiting import Crowd, RateLimiter, Streams
 from longshore_api.metrics import Tally
 from longshore_api.readiness import Readiness
@@ -38,6 +39,7 @@ class Provider:
         self.streams = Streams(self.limits)
         self.crowd = Crowd(self.limits.requests_at_once)
         self.tally = Tally()
+        self.frames = EventFrames()
         self.views = JobViews(host.service)
         self.stopping = Stopping()
         self.readiness = Readiness(host)

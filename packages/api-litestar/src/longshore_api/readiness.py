@@ -1,4 +1,4 @@
-"""Is every part that a job needs there? Each is asked for real, and seldom enough to cost nothing."""
+"""Is every part that a job needs there? Each is asked for real, seldom enough to cost nothing."""
 
 import logging
 import time
@@ -50,7 +50,7 @@ class _Part:
         self._answered.set()
 
     def begin(self, tasks: TaskGroup) -> None:
-        """Ask, unless it is still being asked: a part that hangs holds one probe, not a thousand."""
+        """Ask, unless it is still asked: a part that hangs holds one probe, not a thousand."""
         self.found, self.reason = SILENT, ""
         if self._answered.is_set():
             self._answered = anyio.Event()

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request
 from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 
 from longshore.errors import Denied
@@ -12,6 +13,9 @@ from longshore_api.bodies import check_media_type, decode, read_body
 from longshore_api.errors import Malformed
 from longshore_api.provider import Provider
 
+#: what handlers are given beside their parameters
+GivenCaller = NamedDependency[Caller]
+GivenProvider = NamedDependency[Provider]
 SCOPE = "longshore_scope"
 ROLE = "longshore_role"
 

@@ -15,6 +15,7 @@ from longshore.background import background
 from longshore.embedded import open_embedded
 from longshore.errors import SettingsInvalid
 from longshore.settings import LogForm, ServiceSettings, Settings
+from longshore_api.blobs.protocol import LendingProtocol
 from longshore_api.doorway import Doorway
 from longshore_api.logging_setup import set_up
 from longshore_api.urls import PublicUrl
@@ -86,13 +87,14 @@ def make_server(service: ServiceSettings, doorway: Doorway, listening: socket.so
     """Return a server, not yet started."""
     config = uvicorn.Config(
         doorway,
-        http="httptools",
+        http=LendingProtocol,
         loop="none",
         ws="none",
         lifespan="off",
         interface="asgi3",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         server_header=False,
         backlog=_BACKLOG,
         timeout_keep_alive=30,

@@ -79,19 +79,20 @@ def test_random_paths_and_methods_add_no_series(service: Service, admin: httpx2.
     methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "PROPFIND", "SEARCH"]
 
     def word() -> str:
-        return "".join(chance.choices(string.ascii_lowercase + "-._~%20", k=chance.randint(1, 20)))
+        return "".join(chance.choices(string.ascii_lowercase, k=chance.randint(1, 20)))
 
     def hammer(times: int) -> int:
         with service.client() as client:
-            for _ in range(times):
-                path = "/".join(word() for _ in range(chance.randint(1, 5)))
-                client.request(chance.choice(methods), f"/{path}")
-                admin.request(chance.choice(methods), f"/v1/jobs/{word()}")
+            for number in range(times):
+                method = methods[number % len(methods)]
+                client.request(method, f"/{word()}/{word()}")
+                admin.request(method, f"/{word()}")
+                admin.request(method, f"/v1/jobs/{word()}")
         return len(read(admin))
 
-    first = hammer(200)
+    first = hammer(len(methods))
 
-    assert hammer(200) <= first
+    assert hammer(30 * len(methods)) == first
 
 
 def test_strange_methods_are_one() -> None:

@@ -38,7 +38,9 @@ def test_a_part_that_does_not_work_is_named_without_its_reason(place: Path) -> N
         assert answer.json()["checks"]["store"] == "ok"
         assert "docker" not in answer.text
         assert alive.status_code == 200
-        told = [event for event in service.log() if event["event"] == "a part of the service changed"]
+        told = [
+            event for event in service.log() if event["event"] == "a part of the service changed"
+        ]
         assert "docker does not work" in told[0]["reason"]
 
 

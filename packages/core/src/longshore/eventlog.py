@@ -4,13 +4,12 @@ A follower replays from the store, then follows what is published, and drops by 
 published is a hint only: a gap, a lag, or another process's event is read from the store.
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 
 import anyio
-from anyio.streams.memory import MemoryObjectSendStream
 
 from longshore.lifecycle import FINAL
 from longshore.models import JobEvent
@@ -20,7 +19,25 @@ from longshore.stores.abc import Store
 _BUFFER = 256
 _PAGE = 1000
 
-Listener = MemoryObjectSendStream[JobEvent]
+
+class _Listener:
+    """What was published for one follower and not taken yet."""
+
+    __slots__ = ("events", "woken")
+
+    def __init__(self) -> None:
+        self.events: deque[JobEvent] = deque(maxlen=_BUFFER)  # one that is full loses the oldest
+        self.woken = anyio.Event()
+
+    async def take(self, patience: float) -> Sequence[JobEvent]:
+        """Return what was published since the last call; nothing where nothing comes."""
+        if not self.events:
+            self.woken = anyio.Event()
+            with anyio.move_on_after(patience):
+                await self.woken.wait()
+        taken = tuple(self.events)
+        self.events.clear()
+        return taken
 
 
 class EventLog:
@@ -32,31 +49,26 @@ class EventLog:
     def __init__(self, store: Store, *, poll: timedelta = timedelta(seconds=0.5)) -> None:
         self._store = store
         self._poll = poll.total_seconds()
-        self._listeners: defaultdict[str, set[Listener]] = defaultdict(set)
+        self._listeners: defaultdict[str, set[_Listener]] = defaultdict(set)
 
     def publish(self, events: Sequence[JobEvent]) -> None:
         """Hand events that are stored to the followers of this process; never waits."""
         if not events or events[0].job_id not in self._listeners:
             return
         for listener in self._listeners[events[0].job_id]:
-            for event in events:
-                try:
-                    listener.send_nowait(event)
-                except anyio.WouldBlock:
-                    break  # the follower sees the gap and reads the store
+            listener.events.extend(events)
+            listener.woken.set()
 
     @contextmanager
-    def _listen(self, job_id: str) -> Iterator[anyio.abc.ObjectReceiveStream[JobEvent]]:
-        sender, receiver = anyio.create_memory_object_stream[JobEvent](_BUFFER)
-        self._listeners[job_id].add(sender)
+    def _listen(self, job_id: str) -> Iterator[_Listener]:
+        listener = _Listener()
+        self._listeners[job_id].add(listener)
         try:
-            yield receiver
+            yield listener
         finally:
-            self._listeners[job_id].discard(sender)
+            self._listeners[job_id].discard(listener)
             if not self._listeners[job_id]:
                 del self._listeners[job_id]
-            sender.close()
-            receiver.close()
 
     async def follow(self, job_id: str, *, after: int = 0) -> AsyncGenerator[JobEvent, None]:
         """Yield the job's events with a seq above ``after``, as they come, to its final state.
@@ -87,22 +99,15 @@ class EventLog:
                     if _is_last(event):
                         return
 
-    async def _fresh(
-        self, published: anyio.abc.ObjectReceiveStream[JobEvent], after: int
-    ) -> AsyncIterator[JobEvent]:
+    async def _fresh(self, published: _Listener, after: int) -> AsyncIterator[JobEvent]:
         """Yield what is published after ``after`` without a gap, until nothing comes."""
-        while True:
-            event: JobEvent | None = None
-            with anyio.move_on_after(self._poll):
-                event = await published.receive()
-            if event is None:
-                return
-            if event.seq <= after:
-                continue
-            if event.seq > after + 1:
-                return
-            after = event.seq
-            yield event
+        while taken := await published.take(self._poll):
+            for event in taken:
+                if event.seq == after + 1:
+                    after = event.seq
+                    yield event
+                elif event.seq > after:  # the follower was too slow: the store has what it lacks
+                    return
 
 
 def _is_last(event: JobEvent) -> bool:

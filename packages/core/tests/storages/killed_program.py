@@ -4,6 +4,7 @@ Usage: killed_program.py WHAT ROOT [control]. Each try has a directory of its ow
 Prints the tickets as JSON lines; the last process is not killed, because its steps ran out.
 """
 
+import hashlib
 import io
 import json
 import os
@@ -17,11 +18,14 @@ from typing import Any
 import anyio
 import attrs
 
+from longshore.blobs import BlobUrls, Grant, Secret
 from longshore.staging import FileTransport
+from longshore.storages.arriving import ArrivingPart
 from longshore.storages.local import LocalStorage
-from longshore.transfer import Audience, SignedUpload, UploadReceipt, UploadTicket
+from longshore.transfer import Audience, SentPart, SignedUpload, UploadReceipt, UploadTicket
 
 KEY = "instance/tenant/job/outputs/result"
+PART_SIZE = 400_000
 OLD, NEW = b"old\n" * 1000, b"the new result\n" * 100_000
 STEPS = frozenset(
     {"open", "os.mkdir", "os.rename", "os.link", "os.remove", "os.rmdir", "os.listdir"}
@@ -46,12 +50,40 @@ async def prepare(storage: LocalStorage) -> tuple[UploadTicket, SignedUpload]:
     return ticket, await storage.sign_upload(ticket, audience=Audience.JOB, expires=hour)
 
 
+def opened(root: Path) -> LocalStorage:
+    urls = BlobUrls(secret=Secret(b"s" * 32), public="http://here")
+    return LocalStorage(root, None, urls, part_size=PART_SIZE)
+
+
+def arrive(storage: LocalStorage, ticket: UploadTicket, step: Callable[[], None]) -> None:
+    for part, at in enumerate(range(0, len(NEW), ticket.part_size), start=1):
+        data = NEW[at : at + ticket.part_size]
+        grant = Grant(
+            method="PUT",
+            key=KEY,
+            expires=2**33,
+            upload=ticket.upload_id,
+            part=part,
+            at=at,
+            size=len(data),
+        )
+        arriving = storage.arrive(grant)
+        for start in range(0, len(data), 100_000):
+            step()
+            arriving.write(data[start : start + 100_000])
+            arriving.hash(data[start : start + 100_000])
+        arriving.finish()
+        arriving.close()
+
+
 async def prepared(storage: LocalStorage, what: str) -> tuple[UploadTicket, SignedUpload]:
     if what == "replace":
         ticket, signed = await prepare(storage)
         receipt = FileTransport().send(signed, io.BytesIO(OLD), max_size=10**8)
         await storage.commit(ticket, receipt)
     ticket, signed = await prepare(storage)
+    if what == "commit-parts":
+        arrive(storage, ticket, lambda: None)
     if what in {"commit", "replace"}:
         FileTransport().send(signed, io.BytesIO(NEW), max_size=10**8)
     return ticket, signed
@@ -79,6 +111,8 @@ def act(
     sys.addaudithook(hook)
     if what == "send":
         FileTransport().send(signed, Source(NEW, step), max_size=10**8)
+    elif what == "arrive":
+        arrive(storage, ticket, step)
     elif what == "write":
         anyio.run(storage.write, KEY, new())
     else:
@@ -94,11 +128,22 @@ def copying_rename(source: Path, target: Path) -> None:
     source.unlink()
 
 
+def counting_begin(self: ArrivingPart, upload: Path) -> None:
+    begin(self, upload)
+    data = NEW[self._grant.at :][: self._grant.size]
+    tag = hashlib.sha256(data).hexdigest()
+    self._parts.add(SentPart(number=self._number, size=len(data), tag=tag))
+
+
+begin = ArrivingPart._begin
+
+
 def main(what: str, root: Path, *, control: bool) -> None:
     if control:  # what protects is taken away: the name is given before the bytes are there
         Path.rename = copying_rename  # type: ignore[method-assign, assignment]  # the control
+        ArrivingPart._begin = counting_begin  # type: ignore[method-assign]  # the other control
     for steps in range(1000):
-        storage = LocalStorage(root / str(steps))
+        storage = opened(root / str(steps))
         ticket, signed = anyio.run(prepared, storage, what)
         print(json.dumps(attrs.asdict(ticket)), flush=True)  # noqa: T201 - how the test is told
         child = os.fork()

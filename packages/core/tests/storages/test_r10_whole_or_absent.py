@@ -87,6 +87,42 @@ async def test_a_commit_that_is_killed_at_any_step_can_be_repeated(tmp_path: Pat
     await check_commit(tmp_path, killed_at_every_step("commit", tmp_path), {b"", NEW})
 
 
+async def test_a_commit_of_parts_that_is_killed_at_any_step_can_be_repeated(
+    tmp_path: Path,
+) -> None:
+    await check_commit(tmp_path, killed_at_every_step("commit-parts", tmp_path), {b"", NEW})
+
+
+async def check_arrival(root: Path, tickets: list[UploadTicket]) -> None:
+    """The property after kills while parts arrive: those that count are the bytes of the source."""
+    for steps, ticket in enumerate(tickets[:-1]):
+        storage = LocalStorage(root / str(steps))
+        for part in await storage.sent(ticket):
+            at = (part.number - 1) * ticket.part_size
+            with storage._upload(ticket).open("rb") as file:
+                file.seek(at)
+                found = file.read(part.size)
+            assert found == NEW[at : at + ticket.part_size], "found =="
+            assert part.tag == hashlib.sha256(found).hexdigest()
+        with pytest.raises((NotFound, ChecksumMismatch)):
+            await storage.commit(ticket, UploadReceipt(size=len(NEW)))
+        assert await check_whole_or_absent(storage, ticket.key, {b""}) == b""
+
+
+async def test_parts_that_arrive_until_a_kill_are_whole_or_do_not_count(tmp_path: Path) -> None:
+    tickets = killed_at_every_step("arrive", tmp_path)
+    assert len(tickets) > 15
+    await check_arrival(tmp_path, tickets)
+    sent = [len(await LocalStorage(tmp_path / str(n)).sent(one)) for n, one in enumerate(tickets)]
+    assert set(sent) == {0, 1, 2, 3, 4}  # and every one that was whole need not be sent again
+
+
+async def test_control_counted_before_its_bytes_a_killed_part_is_wrong(tmp_path: Path) -> None:
+    tickets = killed_at_every_step("arrive", tmp_path, "control")
+    with pytest.raises(AssertionError, match="found =="):
+        await check_arrival(tmp_path, tickets)
+
+
 async def test_a_replacing_commit_that_is_killed_leaves_the_old_or_the_new(
     tmp_path: Path,
 ) -> None:

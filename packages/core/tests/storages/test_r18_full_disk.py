@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from longshore.errors import StorageUnavailable
+from longshore.blobs import BlobUrls, Grant, Secret
+from longshore.errors import ChecksumMismatch, StorageUnavailable
 from longshore.models import Input, Output
 from longshore.staging import FileTransport, StagingFailed, stage_in, stage_out
 from longshore.storages import local
@@ -97,6 +98,74 @@ async def test_control_where_the_error_is_dropped_the_storage_lies(
     monkeypatch.setattr(local, "_append", careless)
     with pytest.raises(pytest.fail.Exception):
         await check_a_full_disk_is_said(storage, chunks, key)
+
+
+def send_part(storage: LocalStorage, ticket: UploadTicket, number: int, size: int) -> None:
+    at = (number - 1) * ticket.part_size
+    whole = ticket.max_size <= ticket.part_size
+    grant = Grant(
+        method="PUT",
+        key=ticket.key,
+        expires=2**33,
+        upload=ticket.upload_id,
+        part=0 if whole else number,
+        at=at,
+        size=ticket.part_size,
+    )
+    arriving = storage.arrive(grant)
+    try:
+        arriving.write(b"x" * size)
+        arriving.hash(b"x" * size)
+        arriving.finish()
+    finally:
+        arriving.close()
+
+
+@pytest.fixture
+def served(disk: Path) -> LocalStorage:
+    """The storage of a server, whose uploads have parts of 400,000 bytes."""
+    urls = BlobUrls(secret=Secret(b"s" * 32), public="http://here")
+    return LocalStorage(disk / "storage", None, urls, part_size=400_000)
+
+
+async def test_a_request_that_does_not_fit_gives_its_room_back(
+    disk: Path, key: str, served: LocalStorage
+) -> None:
+    storage = LocalStorage(disk / "storage", None, None)
+    ticket = await storage.prepare_upload(key, max_size=2_000_000)
+    with pytest.raises(StorageUnavailable, match="no space left"):
+        send_part(storage, ticket, 1, 2_000_000)
+    assert used(disk) < 100_000
+    assert await storage.sent(ticket) == ()
+
+
+async def test_parts_that_fitted_before_the_disk_was_full_are_not_sent_again(
+    disk: Path, key: str, served: LocalStorage
+) -> None:
+    filler = disk / "filler"
+    filler.write_bytes(bytes(400_000))
+    ticket = await served.prepare_upload(key, max_size=800_000)
+    send_part(served, ticket, 1, 400_000)
+    with pytest.raises(StorageUnavailable, match="no space left"):
+        send_part(served, ticket, 2, 400_000)
+    assert [one.number for one in await served.sent(ticket)] == [1]
+    with pytest.raises(ChecksumMismatch):
+        await served.commit(ticket, UploadReceipt(size=800_000))
+    assert await served.stat(key) is None
+    filler.unlink()
+    send_part(served, ticket, 2, 400_000)
+    assert (await served.commit(ticket, UploadReceipt(size=800_000))).size == 800_000
+
+
+async def test_without_room_to_write_down_that_it_came_a_part_has_not_come(
+    served: LocalStorage, disk: Path, key: str
+) -> None:
+    ticket = await served.prepare_upload(key, max_size=7)
+    with no_files_left(disk), pytest.raises(StorageUnavailable, match="no space left"):
+        send_part(served, ticket, 1, 7)
+    assert await served.sent(ticket) == ()
+    send_part(served, ticket, 1, 7)
+    assert (await served.commit(ticket, UploadReceipt())).size == 7
 
 
 async def test_a_commit_without_room_for_a_name_succeeds_once_there_is(

@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from litestar import Response, delete, get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 
 from longshore.errors import Problem as Mistake, RequestInvalid
 from longshore.models import (
@@ -11,14 +11,12 @@ from longshore.models import (
     SCOPES,
     Agreement as CoreAgreement,
     AtEnd,
-    Caller,
     Role,
     Token as CoreToken,
 )
 from longshore_api.answers import answer
 from longshore_api.docs import errors
-from longshore_api.provider import Provider
-from longshore_api.requests import ROLE
+from longshore_api.requests import ROLE, GivenCaller, GivenProvider
 from longshore_api.schemas.access import (
     Agreement,
     AgreementPage,
@@ -39,7 +37,7 @@ Cursor = Annotated[str | None, Parameter(description="``next`` of the page befor
 
 
 @get("/v1/me", responses=errors(401, 429, 503))
-async def get_me(caller: Caller) -> Response[Me]:
+async def get_me(caller: GivenCaller) -> Response[Me]:
     """Show whose token this is."""
     allowed = caller.agreement.workflows if caller.agreement else (EVERY_WORKFLOW,)
     return answer(
@@ -56,7 +54,7 @@ async def get_me(caller: Caller) -> Response[Me]:
 
 @post("/v1/agreements", opt=ADMIN, responses=errors(400, 401, 403, 413, 415, 422, 429, 503))
 async def create_agreement(
-    data: NewAgreement, caller: Caller, provider: Provider
+    data: JSONBody[NewAgreement], caller: GivenCaller, provider: GivenProvider
 ) -> Response[Agreement]:
     """Let a tenant run workflows."""
     if data.quotas:
@@ -76,7 +74,7 @@ async def create_agreement(
 
 @get("/v1/agreements", opt=ADMIN, responses=errors(401, 403, 422, 429, 503))
 async def list_agreements(
-    provider: Provider, limit: Limit = 50, cursor: Cursor = None
+    provider: GivenProvider, limit: Limit = 50, cursor: Cursor = None
 ) -> Response[AgreementPage]:
     """List agreements, newest first."""
     found = await provider.access.agreements(before=cursor, limit=limit)
@@ -85,14 +83,16 @@ async def list_agreements(
 
 
 @get("/v1/agreements/{agreement_id:str}", opt=ADMIN, responses=errors(401, 403, 404, 422, 429, 503))
-async def get_agreement(agreement_id: AgreementId, provider: Provider) -> Response[Agreement]:
+async def get_agreement(agreement_id: AgreementId, provider: GivenProvider) -> Response[Agreement]:
     """Show an agreement."""
     return answer(_agreement(await provider.access.agreement(agreement_id)))
 
 
 @delete("/v1/agreements/{agreement_id:str}", opt=ADMIN,
         responses=errors(401, 403, 404, 422, 429, 503))  # fmt: skip
-async def revoke_agreement(agreement_id: AgreementId, caller: Caller, provider: Provider) -> None:
+async def revoke_agreement(
+    agreement_id: AgreementId, caller: GivenCaller, provider: GivenProvider
+) -> None:
     """Revoke an agreement: its tokens end, its jobs are stopped, its bytes purged. Repeatable."""
     await provider.access.revoke_agreement(agreement_id, by=caller.token)
 
@@ -100,7 +100,10 @@ async def revoke_agreement(agreement_id: AgreementId, caller: Caller, provider: 
 @post("/v1/agreements/{agreement_id:str}/tokens", opt=ADMIN,
       responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 503))  # fmt: skip
 async def issue_token(
-    agreement_id: AgreementId, data: NewToken, caller: Caller, provider: Provider
+    agreement_id: AgreementId,
+    data: JSONBody[NewToken],
+    caller: GivenCaller,
+    provider: GivenProvider,
 ) -> Response[IssuedToken]:
     """Issue a token; it is shown this once."""
     issued = await provider.access.issue_token(
@@ -121,7 +124,7 @@ async def issue_token(
 @get("/v1/agreements/{agreement_id:str}/tokens", opt=ADMIN,
      responses=errors(401, 403, 404, 422, 429, 503))  # fmt: skip
 async def list_tokens(
-    agreement_id: AgreementId, provider: Provider, limit: Limit = 50, cursor: Cursor = None
+    agreement_id: AgreementId, provider: GivenProvider, limit: Limit = 50, cursor: Cursor = None
 ) -> Response[TokenList]:
     """List the tokens of an agreement, newest first, without their secrets."""
     found = await provider.access.tokens(agreement_id, before=cursor, limit=limit)
@@ -132,7 +135,7 @@ async def list_tokens(
 @delete("/v1/agreements/{agreement_id:str}/tokens/{token_id:str}", opt=ADMIN,
         responses=errors(401, 403, 404, 422, 429, 503))  # fmt: skip
 async def revoke_token(
-    agreement_id: AgreementId, token_id: TokenId, caller: Caller, provider: Provider
+    agreement_id: AgreementId, token_id: TokenId, caller: GivenCaller, provider: GivenProvider
 ) -> None:
     """Revoke a token, at once. Repeatable."""
     await provider.access.revoke_token(agreement_id, token_id, by=caller.token)

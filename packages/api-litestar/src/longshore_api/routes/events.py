@@ -3,9 +3,8 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-import msgspec
 from litestar import Request, Response, get
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, Parameter
 
 from longshore.models import Caller
 from longshore.wire import event_to_wire
@@ -13,6 +12,7 @@ from longshore_api.answers import answer
 from longshore_api.docs import errors
 from longshore_api.errors import Malformed
 from longshore_api.provider import Provider, tenant_of
+from longshore_api.requests import GivenCaller, GivenProvider
 from longshore_api.routes.jobs import READ, JobId
 from longshore_api.schemas.jobs import EventPage
 from longshore_api.streaming import StreamAnswer
@@ -27,11 +27,11 @@ _LAST = 2**63 - 1
 async def list_events(
     job_id: JobId,
     request: Request[Any, Any, Any],
-    caller: Caller,
-    provider: Provider,
+    caller: GivenCaller,
+    provider: GivenProvider,
     after: Annotated[int, Parameter(ge=0, le=_LAST, description="only events behind this")] = 0,
     limit: Annotated[int, Parameter(ge=1, le=PAGE)] = PAGE,
-    last_seen: Annotated[str | None, Parameter(header="Last-Event-ID", max_length=20)] = None,
+    last_seen: Annotated[str | None, HeaderParameter(name="Last-Event-ID", max_length=20)] = None,
 ) -> Response[EventPage]:
     """List a job's events in order; with ``Accept: text/event-stream`` follow them to the end.
 
@@ -65,8 +65,7 @@ def _stream(provider: Provider, caller: Caller, job_id: str, after: int) -> Stre
 async def _frames(provider: Provider, job_id: str, after: int) -> AsyncIterator[bytes]:
     yield b"retry: 1000\n\n"
     async for event in provider.host.log.follow(job_id, after=after):
-        data = msgspec.json.encode(event_to_wire(event))
-        yield b"id: %d\nevent: %s\ndata: %s\n\n" % (event.seq, event.type.encode(), data)
+        yield provider.frames.frame(event)
 
 
 ROUTES: tuple[Any, ...] = (list_events,)

@@ -3,12 +3,11 @@
 from typing import Annotated, Any
 
 from litestar import Response, get, post
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 
-from longshore.models import Caller
 from longshore_api.answers import answer, job_answer
 from longshore_api.docs import errors
-from longshore_api.provider import Provider
+from longshore_api.requests import GivenCaller, GivenProvider
 from longshore_api.routes.jobs import READ, WRITE, JobId
 from longshore_api.schemas.jobs import Completion, InputState, Job
 from longshore_api.uploads import upload_to_wire
@@ -19,7 +18,7 @@ Name = Annotated[str, Parameter(description="a declared name", max_length=255)]
 @get("/v1/jobs/{job_id:str}/inputs/{name:str}", opt=READ,
      responses=errors(401, 403, 404, 422, 429, 503))  # fmt: skip
 async def get_input(
-    job_id: JobId, name: Name, caller: Caller, provider: Provider
+    job_id: JobId, name: Name, caller: GivenCaller, provider: GivenProvider
 ) -> Response[InputState]:
     """Show what has come of an input, with fresh requests for what is missing."""
     found = await provider.service.input_state(caller.tenant, job_id, name)
@@ -33,7 +32,11 @@ async def get_input(
 @post("/v1/jobs/{job_id:str}/inputs/{name:str}/complete", status_code=200, opt=WRITE,
       responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 503))  # fmt: skip
 async def complete_input(
-    job_id: JobId, name: Name, data: Completion, caller: Caller, provider: Provider
+    job_id: JobId,
+    name: Name,
+    data: JSONBody[Completion],
+    caller: GivenCaller,
+    provider: GivenProvider,
 ) -> Response[Job]:
     """Check an upload and make it the job's input. Repeatable."""
     receipt = data.to_core()

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 from litestar import Response, delete, get, post
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody, Parameter, QueryParameter
 
 from longshore.models import Caller, Job as CoreJob, JobState, Role
 from longshore.stores.abc import JobQuery
@@ -15,7 +15,7 @@ from longshore_api.docs import errors
 from longshore_api.errors import Malformed, PreconditionFailed
 from longshore_api.listing import encode_page
 from longshore_api.provider import Provider, tenant_of
-from longshore_api.requests import ROLE, SCOPE
+from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
 from longshore_api.schemas.jobs import Job, JobPage, NewJob, SubmittedJob
 from longshore_api.uploads import uploads_to_wire
 from longshore_api.views import etag_of, names_seq
@@ -26,11 +26,11 @@ LONGEST_WAIT = 60.0
 _CREATED = 201
 
 JobId = Annotated[str, Parameter(description="a job's id", max_length=64)]
-IfMatch = Annotated[str | None, Parameter(header="If-Match", max_length=1000)]
+IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", max_length=1000)]
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(
-        header="Idempotency-Key",
+    HeaderParameter(
+        name="Idempotency-Key",
         min_length=1,
         max_length=255,
         description="the same key with the same body is the same job, however often it is sent",
@@ -43,7 +43,7 @@ WRITE = {SCOPE: "jobs:write", ROLE: (Role.CONSUMER,)}
 
 @post("/v1/jobs", opt=WRITE, responses=errors(400, 401, 403, 404, 413, 415, 422, 429, 503))
 async def submit_job(
-    data: NewJob, caller: Caller, provider: Provider, key: IdempotencyKey = None
+    data: JSONBody[NewJob], caller: GivenCaller, provider: GivenProvider, key: IdempotencyKey = None
 ) -> Response[SubmittedJob]:
     """Submit a job; when this answers it is durable and is never lost.
 
@@ -62,10 +62,10 @@ async def submit_job(
 
 @get("/v1/jobs", opt=READ, responses=errors(400, 401, 403, 422, 429, 503))
 async def list_jobs(
-    caller: Caller,
-    provider: Provider,
+    caller: GivenCaller,
+    provider: GivenProvider,
     states: Annotated[
-        list[JobState] | None, Parameter(query="state", description="any of these")
+        list[JobState] | None, QueryParameter(name="state", description="any of these")
     ] = None,
     workflow: Annotated[str | None, Parameter(max_length=255)] = None,
     limit: Annotated[int, Parameter(ge=1, le=PAGE)] = 50,
@@ -82,13 +82,15 @@ async def list_jobs(
 @get("/v1/jobs/{job_id:str}", opt=READ, responses=errors(401, 403, 404, 422, 429, 503))
 async def get_job(
     job_id: JobId,
-    caller: Caller,
-    provider: Provider,
-    none_match: Annotated[str | None, Parameter(header="If-None-Match", max_length=1000)] = None,
+    caller: GivenCaller,
+    provider: GivenProvider,
+    none_match: Annotated[
+        str | None, HeaderParameter(name="If-None-Match", max_length=1000)
+    ] = None,
     prefer: Annotated[
         str | None,
-        Parameter(
-            header="Prefer",
+        HeaderParameter(
+            name="Prefer",
             max_length=100,
             description="``wait=10``: answer when the job changes, at the latest after 10 s",
         ),
@@ -104,7 +106,7 @@ async def get_job(
 @post("/v1/jobs/{job_id:str}/start", status_code=200, opt=WRITE,
       responses=errors(401, 403, 404, 409, 412, 422, 429, 503))  # fmt: skip
 async def start_job(
-    job_id: JobId, caller: Caller, provider: Provider, match: IfMatch = None
+    job_id: JobId, caller: GivenCaller, provider: GivenProvider, match: IfMatch = None
 ) -> Response[Job]:
     """Start a job whose inputs are there; what is missing is named. Repeatable."""
     _check_match(await provider.job(caller, job_id), match)
@@ -116,7 +118,7 @@ async def start_job(
 @post("/v1/jobs/{job_id:str}/cancel", status_code=200, opt=STEER,
       responses=errors(401, 403, 404, 412, 422, 429, 503))  # fmt: skip
 async def cancel_job(
-    job_id: JobId, caller: Caller, provider: Provider, match: IfMatch = None
+    job_id: JobId, caller: GivenCaller, provider: GivenProvider, match: IfMatch = None
 ) -> Response[Job]:
     """Ask for a job's end; durable when this answers. Repeatable."""
     _check_match(await provider.job(caller, job_id), match)
@@ -127,7 +129,7 @@ async def cancel_job(
 @delete("/v1/jobs/{job_id:str}", opt=STEER,
         responses=errors(401, 403, 404, 409, 412, 422, 429, 503))  # fmt: skip
 async def purge_job(
-    job_id: JobId, caller: Caller, provider: Provider, match: IfMatch = None
+    job_id: JobId, caller: GivenCaller, provider: GivenProvider, match: IfMatch = None
 ) -> None:
     """Delete the bytes of a job that has ended; its record and history stay. Repeatable."""
     _check_match(await provider.job(caller, job_id), match)

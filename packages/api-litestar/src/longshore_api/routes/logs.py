@@ -5,14 +5,14 @@ from contextlib import aclosing, nullcontext
 from typing import Annotated, Any
 
 from litestar import Response, get
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, Parameter
 
 from longshore.models import Caller, Role
 from longshore_api.docs import errors
 from longshore_api.errors import RangeNotSatisfiable
 from longshore_api.provider import Provider, tenant_of
 from longshore_api.ranges import ByteRange, parse_range
-from longshore_api.requests import ROLE, SCOPE
+from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
 from longshore_api.routes.jobs import JobId
 from longshore_api.streaming import StreamAnswer
 
@@ -29,19 +29,19 @@ _PARTIAL = 206
      responses=errors(401, 403, 404, 416, 422, 429, 503))  # fmt: skip
 async def read_log(
     job_id: JobId,
-    caller: Caller,
-    provider: Provider,
+    caller: GivenCaller,
+    provider: GivenProvider,
     *,
     follow: Annotated[bool, Parameter(description="go on until the job has ended")] = False,
     start: Annotated[int, Parameter(ge=0, le=2**63 - 1, description="from this byte on")] = 0,
-    span: Annotated[str | None, Parameter(header="Range", max_length=100)] = None,
+    span: Annotated[str | None, HeaderParameter(name="Range", max_length=100)] = None,
 ) -> Response[str]:
     """Read what the worker printed; kept after the job. A range is at most 4 MiB of it."""
     wanted = None if follow else parse_range(span)
     if wanted is not None:
         return await _piece(provider, caller, job_id, wanted)  # type: ignore[return-value]  # bytes of it
     chunks = provider.logs.read(tenant_of(caller), job_id, start=start, follow=follow)
-    return StreamAnswer(  # type: ignore[return-value]  # text all the same
+    return StreamAnswer(
         chunks,
         media_type=_TEXT,
         stopping=provider.stopping,

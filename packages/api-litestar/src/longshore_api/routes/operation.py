@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.to_thread
 from litestar import Request, Response, get
-from litestar.params import Parameter
+from litestar.params import FromPath, HeaderParameter
 
 from longshore.models import Role
 from longshore_api import docs_page
@@ -13,7 +13,7 @@ from longshore_api.docs import errors
 from longshore_api.errors import UnknownRoute
 from longshore_api.openapi import make_document
 from longshore_api.provider import Provider
-from longshore_api.requests import ROLE
+from longshore_api.requests import ROLE, GivenProvider
 from longshore_api.schemas.operation import Alive, Ready
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ _FOUND = 307
 _NO_STORE = {"cache-control": "no-store"}
 
 Encodings = Annotated[
-    str, Parameter(header="Accept-Encoding", max_length=1000, include_in_schema=False)
+    str, HeaderParameter(name="Accept-Encoding", max_length=1000, include_in_schema=False)
 ]
-NoneMatch = Annotated[str | None, Parameter(header="If-None-Match", max_length=1000)]
+NoneMatch = Annotated[str | None, HeaderParameter(name="If-None-Match", max_length=1000)]
 
 
 @get("/livez", security=[{}])
@@ -40,7 +40,7 @@ async def get_live() -> Response[Alive]:
 
 
 @get("/readyz", security=[{}], responses=errors(503))
-async def get_ready(provider: Provider) -> Response[Ready]:
+async def get_ready(provider: GivenProvider) -> Response[Ready]:
     """Say whether store, storage and every backend answer.
 
     Needs no token. Each part is asked for real, at most once a second. Without one of them this is
@@ -51,7 +51,7 @@ async def get_ready(provider: Provider) -> Response[Ready]:
 
 
 @get("/metrics", opt=ADMIN, media_type="text/plain", responses=errors(401, 403, 429, 503))
-async def get_metrics(provider: Provider) -> Response[str]:
+async def get_metrics(provider: GivenProvider) -> Response[str]:
     """Read the service's numbers in the text format of Prometheus; for administrators."""
     if provider.exposition is None:
         provider.exposition = await anyio.to_thread.run_sync(_make_exposition, provider)
@@ -66,9 +66,7 @@ def _make_exposition(provider: Provider) -> "Exposition":
 
 
 @get("/openapi.json", security=[{}])
-async def get_document(
-    provider: Provider, none_match: NoneMatch = None
-) -> Response[dict[str, Any]]:
+async def get_document(provider: GivenProvider, none_match: NoneMatch = None) -> Response[Any]:
     """Read this document. Needs no token."""
     if provider.document is None:  # made in a thread: it takes as long as many requests do
         made = await anyio.to_thread.run_sync(make_document, provider.url.base)
@@ -76,7 +74,7 @@ async def get_document(
     document = provider.document
     headers = {"etag": document.etag, "cache-control": "no-cache"}
     if none_match is not None and document.etag in none_match:
-        return Response(content=b"", status_code=_NOT_MODIFIED, headers=headers)  # type: ignore[return-value]  # nothing of it
+        return Response(content=b"", status_code=_NOT_MODIFIED, headers=headers)
     return answer(document.body, headers=headers)
 
 
@@ -85,14 +83,14 @@ async def get_page(
     request: Request[Any, Any, Any], accepted: Encodings = "", none_match: NoneMatch = None
 ) -> Response[bytes]:
     """Show the documentation of this API."""
-    if request.scope["path"].endswith("/"):  # from there its relative links would lead nowhere
+    if request.scope["raw_path"].endswith(b"/"):  # from there its relative links lead nowhere
         return Response(content=b"", status_code=_FOUND, headers={"location": "../docs"})
     return _page("index.html", accepted, none_match)
 
 
 @get("/docs/{name:str}", include_in_schema=False)
 async def get_page_file(
-    name: str, accepted: Encodings = "", none_match: NoneMatch = None
+    name: FromPath[str], accepted: Encodings = "", none_match: NoneMatch = None
 ) -> Response[bytes]:
     """Send a file of that page."""
     if name not in docs_page.FILES:

@@ -4,12 +4,11 @@ from typing import Any
 
 from litestar import Response, get
 
-from longshore.models import Caller, Role
+from longshore.models import Role
 from longshore.wire import outputs_to_wire
 from longshore_api.answers import answer
 from longshore_api.docs import errors
-from longshore_api.provider import Provider
-from longshore_api.requests import ROLE, SCOPE
+from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
 from longshore_api.routes.inputs import Name
 from longshore_api.routes.jobs import JobId
 from longshore_api.schemas.jobs import Outputs
@@ -19,7 +18,9 @@ _REDIRECT = 307
 
 
 @get("/v1/jobs/{job_id:str}/outputs", opt=READ, responses=errors(401, 403, 404, 422, 429, 503))
-async def list_outputs(job_id: JobId, caller: Caller, provider: Provider) -> Response[Outputs]:
+async def list_outputs(
+    job_id: JobId, caller: GivenCaller, provider: GivenProvider
+) -> Response[Outputs]:
     """List the outputs that may be read."""
     return answer({"items": outputs_to_wire(await provider.job(caller, job_id))})
 
@@ -27,7 +28,7 @@ async def list_outputs(job_id: JobId, caller: Caller, provider: Provider) -> Res
 @get("/v1/jobs/{job_id:str}/outputs/{name:str}", status_code=_REDIRECT, opt=READ,
      responses=errors(401, 403, 404, 422, 429, 503))  # fmt: skip
 async def get_output(
-    job_id: JobId, name: Name, caller: Caller, provider: Provider
+    job_id: JobId, name: Name, caller: GivenCaller, provider: GivenProvider
 ) -> Response[None]:
     """Redirect to a request that reads the output; it needs no token and lives 15 minutes."""
     request = await provider.service.output(caller.tenant, job_id, name)

@@ -3,16 +3,15 @@
 from typing import Annotated, Any
 
 from litestar import Response, delete, get, put
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 
 from longshore.definitions import parse_workflow
 from longshore.errors import Problem as Mistake, WorkflowInvalid
-from longshore.models import Caller, Role
+from longshore.models import Role
 from longshore.wire import workflow_to_wire
 from longshore_api.answers import answer
 from longshore_api.docs import errors
-from longshore_api.provider import Provider
-from longshore_api.requests import ROLE, SCOPE
+from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
 from longshore_api.schemas.workflows import Workflow, WorkflowList
 
 WorkflowId = Annotated[str, Parameter(description="a workflow's id", max_length=255)]
@@ -22,7 +21,7 @@ _CREATED = 201
 
 
 @get("/v1/workflows", opt=READ, responses=errors(401, 403, 429, 503))
-async def list_workflows(caller: Caller, provider: Provider) -> Response[WorkflowList]:
+async def list_workflows(caller: GivenCaller, provider: GivenProvider) -> Response[WorkflowList]:
     """List the workflows that this token may run."""
     found = await provider.service.workflows(caller.agreement)
     return answer({"items": [workflow_to_wire(one) for one in found], "next": None})
@@ -30,7 +29,7 @@ async def list_workflows(caller: Caller, provider: Provider) -> Response[Workflo
 
 @get("/v1/workflows/{workflow_id:str}", opt=READ, responses=errors(401, 403, 404, 422, 429, 503))
 async def get_workflow(
-    workflow_id: WorkflowId, caller: Caller, provider: Provider
+    workflow_id: WorkflowId, caller: GivenCaller, provider: GivenProvider
 ) -> Response[Workflow]:
     """Show a workflow: parameters as JSON Schema, inputs, outputs, bounds."""
     found = await provider.service.workflow(workflow_id, caller.agreement)
@@ -40,7 +39,7 @@ async def get_workflow(
 @put("/v1/workflows/{workflow_id:str}", opt=ADMIN,
      responses=errors(400, 401, 403, 409, 413, 415, 422, 429, 503))  # fmt: skip
 async def put_workflow(
-    workflow_id: WorkflowId, data: dict[str, Any], provider: Provider
+    workflow_id: WorkflowId, data: JSONBody[dict[str, Any]], provider: GivenProvider
 ) -> Response[Workflow]:
     """Register a workflow, as in a definition file; a version that a job used stays as it was."""
     workflow = parse_workflow(data, source="the body")
@@ -53,7 +52,7 @@ async def put_workflow(
 
 @delete("/v1/workflows/{workflow_id:str}", opt=ADMIN,
         responses=errors(401, 403, 404, 409, 422, 429, 503))  # fmt: skip
-async def retire_workflow(workflow_id: WorkflowId, provider: Provider) -> None:
+async def retire_workflow(workflow_id: WorkflowId, provider: GivenProvider) -> None:
     """Offer a workflow no longer; jobs keep the version they were made with."""
     await provider.service.workflow(workflow_id)
     await provider.host.retire(workflow_id)

@@ -39,8 +39,8 @@ from longshore.transfer import (
 )
 
 _CHUNK = 1024**2
-#: what is larger is sent in parts, each of this size as long as they are not too many
-_PART = 64 * _CHUNK
+#: what is larger is sent in parts, each of this size or, where they would be too many, a multiple
+PART_SIZE = 64 * _CHUNK
 _MOST_PARTS = 1000
 _BATCH = 1000
 #: far enough apart for the milliseconds in an id, whatever a float rounds to
@@ -92,9 +92,15 @@ class LocalStorage(StorageBackend):
     """
 
     def __init__(
-        self, root: Path, clock: Clock | None = None, blobs: BlobUrls | None = None
+        self,
+        root: Path,
+        clock: Clock | None = None,
+        blobs: BlobUrls | None = None,
+        *,
+        part_size: int = PART_SIZE,
     ) -> None:
         self._clock = clock or SystemClock()
+        self._part_size = part_size
         self._secret = blobs.secret if blobs else None
         #: where requests of an audience lead; none: to the file
         self._bases = _bases(blobs) if blobs else {}
@@ -120,9 +126,11 @@ class LocalStorage(StorageBackend):
         self._files.path(key)
         fresh = self._new_id()
         await _run(f"open an upload to {key}", (self._uploads / fresh).touch, OPEN)
-        part_size = _part_size(max_size) if self._bases else max_size
+        part_size = max(max_size, 1)
+        if self._bases and max_size > self._part_size:
+            part_size = self._part_size * -(-max_size // (_MOST_PARTS * self._part_size))
         return UploadTicket(
-            id=fresh, key=key, upload_id=fresh, max_size=max_size, part_size=max(part_size, 1)
+            id=fresh, key=key, upload_id=fresh, max_size=max_size, part_size=part_size
         )
 
     async def sign_upload(
@@ -276,19 +284,14 @@ class LocalStorage(StorageBackend):
 
 def _bases(blobs: BlobUrls) -> dict[Audience, tuple[Secret, str]]:
     bases = {Audience.CONSUMER: blobs.public, Audience.JOB: blobs.job}
-    return {one: (blobs.secret, base.rstrip("/")) for one, base in bases.items() if base}
+    return {
+        one: (blobs.secret, base.rstrip("/")) for one, base in bases.items() if base is not None
+    }
 
 
 def _url(base: tuple[Secret, str], grant: Grant) -> str:
     secret, address = base
     return address + sign(secret, grant)
-
-
-def _part_size(max_size: int) -> int:
-    if max_size <= _PART:
-        return max_size
-    # whole MiB, and so many that there are not too many parts
-    return max(_PART, -(-max_size // (_MOST_PARTS * _CHUNK)) * _CHUNK)
 
 
 def _grants(ticket: UploadTicket, expires: int, sha256: str) -> Iterator[Grant]:
