@@ -1,4 +1,4 @@
-"""The sizes that docs/decisions/0004-size-of-the-core.md sets."""
+"""The sizes that docs/decisions/0013-size-with-access.md sets."""
 
 import ast
 import io
@@ -12,7 +12,7 @@ CORE = PACKAGES / "core" / "src" / "longshore"
 MODULES = sorted(PACKAGES.glob("*/src/**/*.py"))
 NOT_COUNTED = ("backends/local", "storages", "workers", "testing")
 LONGEST_MODULE = 400
-MOST_CODE = 6500
+MOST_CODE = 8000
 _EMPTY = {
     tokenize.COMMENT,
     tokenize.NL,

@@ -4,15 +4,13 @@ uvicorn bounds neither. What is relied on of its inside stands here and in ``blo
 nowhere else.
 """
 
-from collections.abc import Iterable
 from enum import Enum, auto
 from typing import Any, ClassVar
 
 import attrs
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from longshore_api.blobs.protocol import LendingProtocol, is_for_bytes
+from longshore_api.blobs.protocol import LendingProtocol
 
 #: most bytes of a request's first line and headers
 HEAD_SIZE = 64 * 1024
@@ -152,7 +150,9 @@ class Connection(LendingProtocol):
             self.pipeline.popleft()  # its body will never be whole
         if asked:
             asked[0].keep_alive = False
-        elif self.cycle is not None and not self._is_answered and self._parsing is not _Parsing.BODY:
+        elif (
+            self.cycle is not None and not self._is_answered and self._parsing is not _Parsing.BODY
+        ):
             self.cycle.keep_alive = False
         elif not self._is_answered and self.cycle.response_started:
             self.transport.abort()
@@ -177,4 +177,3 @@ class Connection(LendingProtocol):
         if seen != self._seen:
             self._seen, self._seen_at = seen, now
         waiting = seen[0]
-        ...

@@ -1,6 +1,7 @@
 """``longshore serve``: the service over HTTP, on this machine."""
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from longshore.errors import LongshoreError
 from longshore.settings import Settings, load_table, parse_settings
 from longshore_api.redaction import redact_text
 
+_log = logging.getLogger("longshore.api")
 _MISTAKE = 2
 _FAILED = 1
 
@@ -76,12 +78,18 @@ def _run(settings: Settings, table: dict[str, Any], home: Path) -> int:
 
     collect_rarely()
     with logging_to(settings.service.log):
-        anyio.run(
-            run_server,
-            settings,
-            table,
-            home,
-            backend="asyncio",
-            backend_options={"use_uvloop": True},
-        )
+        try:
+            anyio.run(
+                run_server,
+                settings,
+                table,
+                home,
+                backend="asyncio",
+                backend_options={"use_uvloop": True},
+            )
+        except (LongshoreError, OSError):
+            raise
+        except Exception:
+            _log.critical("the service ends by a defect", exc_info=True)
+            return _FAILED
     return 0

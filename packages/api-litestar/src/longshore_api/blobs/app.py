@@ -17,7 +17,7 @@ from longshore.blobs import PATH, Grant
 from longshore.errors import Conflict, TooLarge
 from longshore.storages.abc import Arrival, ServesBlobs
 from longshore.transfer import SentPart, StoredObject
-from longshore_api.blobs.lending import LENDING, Lending
+from longshore_api.blobs.lending import LENDING, Lending, hangs
 from longshore_api.bodies import Disconnected
 from longshore_api.errors import Malformed, RangeNotSatisfiable
 from longshore_api.ranges import parse_range
@@ -76,13 +76,7 @@ class Blobs:
         if grant.method == "GET":
             await self._give(scope, headers, send, key)
         else:
-            try:
-                part = await self._take(scope, headers, receive, grant)
-            except BaseException:
-                lending = _lending(scope)
-                if lending is not None:
-                    lending.refuse_the_rest()
-                raise
+            part = await self._take(scope, headers, receive, grant)
             await _answer(send, 200, [(b"etag", _etag(part.tag)), (b"cache-control", b"no-store")])
 
     async def _take(
@@ -131,9 +125,11 @@ class Blobs:
     async def _receive(self, receive: Receive, arrival: Arrival, most: int) -> None:
         pieces, waiting, more = list[bytes](), 0, True
         while more:
-            message: Message = {"type": "http.disconnect"}
-            with anyio.move_on_after(self._stall):
+            message: Message = {}
+            with anyio.move_on_after(self._stall) as patience:
                 message = await receive()
+            if patience.cancelled_caught:
+                raise hangs(self._stall)
             if message["type"] != "http.request":
                 raise Disconnected
             more = message.get("more_body", False)

@@ -10,7 +10,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle
 from typing import Protocol, TypeVar
@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 import anyio
 import anyio.to_thread
 
+from longshore.errors import Conflict
 from longshore.storages.abc import Arrival
 from longshore_api.bodies import Disconnected
 
@@ -41,7 +42,11 @@ class Connection(Protocol):
         ...
 
     def give_back(self) -> None:
-        """Go on reading: the body has been read to its end."""
+        """Go on with the next request: the body has been read to its end."""
+        ...
+
+    def leave(self, taken: int) -> None:
+        """Read and forget the rest of a body of which so many bytes were taken."""
         ...
 
     async def flush(self) -> int:
@@ -50,10 +55,6 @@ class Connection(Protocol):
 
     def count_sent(self, count: int) -> None:
         """Know that so many bytes of the answer's body have been sent."""
-        ...
-
-    def refuse_the_rest(self) -> None:
-        """Close after the answer, if the body has not come to its end."""
         ...
 
     def cut(self) -> None:
@@ -67,26 +68,30 @@ class Lending:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def refuse_the_rest(self) -> None:
-        """Close the connection after the answer, if the body has not come to its end."""
-        self._connection.refuse_the_rest()
-
     async def receive(
         self, length: int, arrival: Arrival, threads: anyio.CapacityLimiter, stall: float
     ) -> None:
         """Give all ``length`` bytes of the request's body to ``arrival``.
 
+        What it raises is raised; then the server reads the rest, and the client can be answered.
+
         Raises:
-            Disconnected: the client left, or did nothing for ``stall`` seconds.
+            Conflict: the client sent nothing for ``stall`` seconds.
+            Disconnected: it left.
         """
         begun, descriptor = self._connection.take_over()
-        with socket.socket(fileno=os.dup(descriptor)) as lent:
-            left = length - len(begun)
-            if begun:
-                await _run(keep, arrival, begun, limiter=threads)
-            while left:
-                await self._wait(anyio.wait_readable, lent, stall)
-                left -= await self._slice(_receive, lent, left, arrival, limiter=threads)
+        taken = _Taken(len(begun))
+        try:
+            with socket.socket(fileno=os.dup(descriptor)) as lent:
+                if begun:
+                    await _run(keep, arrival, begun, limiter=threads)
+                while taken.count < length:
+                    if not await _comes(anyio.wait_readable, lent, stall):
+                        raise hangs(stall)
+                    await self._slice(_receive, lent, length, taken, arrival, limiter=threads)
+        except BaseException:
+            self._connection.leave(taken.count - len(begun))
+            raise
         self._connection.give_back()
 
     async def send_file(
@@ -102,27 +107,32 @@ class Lending:
             end = start + count
             while start < end:
                 start += await self._slice(_send, lent, file, start, end, limiter=threads)
-                if start < end:
-                    await self._wait(anyio.wait_writable, lent, stall)
+                if start < end and not await _comes(anyio.wait_writable, lent, stall):
+                    self._connection.cut()
+                    raise Disconnected
         self._connection.count_sent(count)
 
     async def _slice(
-        self, function: Callable[..., int], *arguments: object, limiter: anyio.CapacityLimiter
-    ) -> int:
+        self, function: Callable[..., T], *arguments: object, limiter: anyio.CapacityLimiter
+    ) -> T:
         try:
             return await _run(function, *arguments, limiter=limiter)
         except (ConnectionError, Disconnected) as exc:
             self._connection.cut()
             raise Disconnected from exc
 
-    async def _wait(
-        self, ready: Callable[[socket.socket], object], lent: socket.socket, stall: float
-    ) -> None:
-        with anyio.move_on_after(stall) as patience:
-            await ready(lent)  # type: ignore[misc]
-        if patience.cancelled_caught:
-            self._connection.cut()
-            raise Disconnected
+
+def hangs(stall: float) -> Conflict:
+    """Return what is said to a client that sends nothing."""
+    return Conflict(f"nothing came for {stall:g} seconds", hint="send the part again")
+
+
+async def _comes(
+    ready: Callable[[socket.socket], Awaitable[None]], lent: socket.socket, stall: float
+) -> bool:
+    with anyio.move_on_after(stall) as patience:
+        await ready(lent)
+    return not patience.cancelled_caught
 
 
 async def _run(function: Callable[..., T], *arguments: object, limiter: anyio.CapacityLimiter) -> T:
@@ -146,34 +156,40 @@ def keep(arrival: Arrival, data: bytes) -> None:
     arrival.hash(data)
 
 
-def _receive(lent: socket.socket, left: int, arrival: Arrival) -> int:
-    """Read what comes, for a while; return how many bytes.
+class _Taken:
+    """How many bytes of a body have been read, also when keeping them fails."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+
+def _receive(lent: socket.socket, length: int, taken: _Taken, arrival: Arrival) -> None:
+    """Read what comes, for a while.
 
     What has been read is hashed while it is written and while the next is read.
     """
-    total, pace, buffers = 0, _Pace(lent, select.POLLIN), cycle(_buffers.two)
+    pace, buffers = _Pace(lent, select.POLLIN), cycle(_buffers.two)
     hashing: Future[None] | None = None
     try:
-        while total < left and not pace.is_over():
+        while taken.count < length and not pace.is_over():
             buffer = next(buffers)
             try:
-                got = lent.recv_into(buffer[: min(_CHUNK, left - total)])
+                got = lent.recv_into(buffer[: min(_CHUNK, length - taken.count)])
             except BlockingIOError:
                 if not pace.is_worth_waiting():
                     break
                 continue
             if not got:
                 raise Disconnected
+            taken.count += got
+            pace.count(got)
             if hashing is not None:
                 hashing.result()
             hashing = _hashers.submit(arrival.hash, buffer[:got])
             arrival.write(buffer[:got])
-            total += got
-            pace.count(got)
     finally:
         if hashing is not None:  # this thread's buffers are another client's next
             hashing.result()
-    return total
 
 
 def _send(lent: socket.socket, file: int, start: int, end: int) -> int:

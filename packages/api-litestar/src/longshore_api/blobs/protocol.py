@@ -10,6 +10,7 @@ from longshore.blobs import PATH
 from longshore_api.blobs.lending import LENDING, Lending
 
 _PATH = PATH.encode()
+_ZEROS = memoryview(bytes(256 * 1024))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -52,6 +53,13 @@ class _Lent:
             cycle.more_body = False
             self._protocol.renew_parser()
 
+    def leave(self, taken: int) -> None:
+        # the parser reads on as if it had seen what was read past it
+        for at in range(0, taken, len(_ZEROS)):
+            if self._protocol.parser is not None:
+                self._protocol.parser.feed_data(_ZEROS[: taken - at])
+                self._cycle.body.clear()
+
     async def flush(self) -> int:
         # paused by any byte that is not written yet, and then woken by the last
         transport = self._protocol.transport
@@ -62,10 +70,6 @@ class _Lent:
 
     def count_sent(self, count: int) -> None:
         self._cycle.expected_content_length -= count
-
-    def refuse_the_rest(self) -> None:
-        if self._cycle.more_body:
-            self._cycle.keep_alive = False
 
     def cut(self) -> None:
         self._cycle.disconnected = True

@@ -283,10 +283,10 @@ class LocalStorage(StorageBackend):
 
 
 def _bases(blobs: BlobUrls) -> dict[Audience, tuple[Secret, str]]:
-    bases = {Audience.CONSUMER: blobs.public, Audience.JOB: blobs.job}
-    return {
-        one: (blobs.secret, base.rstrip("/")) for one, base in bases.items() if base is not None
-    }
+    bases = {Audience.CONSUMER: (blobs.secret, blobs.public.rstrip("/"))}
+    if blobs.job is not None:
+        bases[Audience.JOB] = (blobs.secret, blobs.job.rstrip("/"))
+    return bases
 
 
 def _url(base: tuple[Secret, str], grant: Grant) -> str:

@@ -30,7 +30,7 @@ from longshore.stores.abc import JobQuery, check_open
 from longshore.stores.groupcommit import GroupCommit
 from longshore.stores.listing import JobRow
 from longshore.stores.migrations import migrate
-from longshore.stores.remembered import RememberedJobs, decode_workflow, select_jobs
+from longshore.stores.reading import RememberedJobs, decode_workflow, page, select_jobs
 from longshore.stores.sqliteaccess import SQLiteAccess
 from longshore.transfer import Transfer
 
@@ -242,11 +242,11 @@ class SQLiteStore(SQLiteAccess):
 
     async def jobs(self, query: JobQuery) -> tuple[Job, ...]:
         """Select a page along the index of (tenant, id), newest first."""
-        return tuple(await self._jobs(*_page(query)))
+        return tuple(await self._jobs(*page(query)))
 
     async def listing(self, query: JobQuery) -> list[JobRow]:
         """Select the same page, and decode nothing of it."""
-        where, values = _page(query)
+        where, values = page(query)
         return list(map(JobRow._make, await self._select(_LISTING + where, values)))
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 1000) -> list[JobEvent]:
@@ -382,24 +382,3 @@ def _put_transfers(cursor: sqlite3.Cursor, transfers: Sequence[Transfer]) -> Non
     for one in transfers:
         key = (one.job_id, one.attempt, str(one.kind), one.name)
         cursor.execute(_PUT_TRANSFER, (*key, str(one.state), to_json(one)))
-
-
-def _page(query: JobQuery) -> tuple[str, tuple[Any, ...]]:
-    """Return the condition of a page, and its values."""
-    conditions = ["1"]
-    values: list[Any] = []
-    for condition, value in (
-        ("tenant = ?", query.tenant),
-        ("workflow = ?", query.workflow),
-        ("agreement = ?", query.agreement),
-        ("id < ?", query.before),
-    ):
-        if value is not None:
-            conditions.append(condition)
-            values.append(value)
-    if query.purged is not None:  # as a number: an index that holds it is found by the text
-        conditions.append(f"purged = {query.purged:d}")
-    if query.states:
-        conditions.append(f"state IN ({', '.join('?' * len(query.states))})")
-        values += [str(state) for state in query.states]
-    return f"{' AND '.join(conditions)} ORDER BY id DESC LIMIT ?", (*values, query.limit)

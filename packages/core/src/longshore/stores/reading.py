@@ -1,4 +1,4 @@
-"""What was read from the file before, for as long as the file still says the same.
+"""Reading jobs and workflows from the file, and not twice what has not changed.
 
 Reading a row is quick, and making a model of it is not: the version is read every time, the rest
 only where it is another one.
@@ -12,6 +12,7 @@ from typing import Any
 from longshore.codec import from_json
 from longshore.models import Job, Workflow
 from longshore.stores import rows
+from longshore.stores.abc import JobQuery
 
 _MOST = 4096
 _COLUMNS = ", ".join(rows.COLUMNS)
@@ -21,6 +22,27 @@ _JOBS = f"SELECT {_COLUMNS} FROM jobs WHERE "  # noqa: S608 - our own column nam
 def select_jobs(connection: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Job]:
     """Return the jobs that a condition of ours finds."""
     return [rows.decode_job(row) for row in connection.execute(_JOBS + where, values)]
+
+
+def page(query: JobQuery) -> tuple[str, tuple[Any, ...]]:
+    """Return the condition of a page, and its values."""
+    conditions = ["1"]
+    values: list[Any] = []
+    for condition, value in (
+        ("tenant = ?", query.tenant),
+        ("workflow = ?", query.workflow),
+        ("agreement = ?", query.agreement),
+        ("id < ?", query.before),
+    ):
+        if value is not None:
+            conditions.append(condition)
+            values.append(value)
+    if query.purged is not None:  # as a number: an index that holds it is found by the text
+        conditions.append(f"purged = {query.purged:d}")
+    if query.states:
+        conditions.append(f"state IN ({', '.join('?' * len(query.states))})")
+        values += [str(state) for state in query.states]
+    return f"{' AND '.join(conditions)} ORDER BY id DESC LIMIT ?", (*values, query.limit)
 
 
 class RememberedJobs:
