@@ -23,9 +23,9 @@ import attrs
 
 from longshore import decisions
 from longshore.backends.local.backend import LocalBackend
-from longshore.embedded import TENANT, Embedded, open_embedded
+from longshore.embedded import Embedded, open_embedded
 from longshore.ledger import Ledger
-from longshore.models import Job, JobEvent, JobRequest, JobSpec, Resources, RunRef, Workflow
+from longshore.models import LOCAL, Job, JobEvent, JobRequest, JobSpec, Resources, RunRef, Workflow
 from longshore.stores.sqlite import SQLiteStore
 from longshore.supervisor import supervisor as supervising
 from longshore.supervisor.dispatch import Dispatcher
@@ -194,7 +194,7 @@ async def lines() -> AsyncIterator[bytes]:
 async def submit(embedded: Embedded, order: dict[str, Any]) -> None:
     """Submit one job and say so when it is kept."""
     request = JobRequest(workflow="append", parameters={"number": order["number"]})
-    submission = await embedded.host.service.submit(TENANT, request, key=order["key"])
+    submission = await embedded.host.service.submit(LOCAL, request, key=order["key"])
     os.write(1, f"ack {order['key']} {submission.job.id}\n".encode())
 
 

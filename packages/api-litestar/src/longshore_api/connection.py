@@ -4,37 +4,35 @@ uvicorn bounds neither. What is relied on of its inside stands here and in ``blo
 nowhere else.
 """
 
+import resource
+from collections.abc import Iterable
 from enum import Enum, auto
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import httptools
 
+from longshore.blobs import PATH
 from longshore_api.blobs.protocol import LendingProtocol
 
 #: most bytes of a request's first line and headers
 HEAD_SIZE = 64 * 1024
 #: requests that may wait behind one that is being answered
 PIPELINE = 16
-_HTTP_1_1 = "1.1"
-_NOT_CODED = frozenset({b"chunked"})
-_ANSWER = "HTTP/1.1 {}\r\ncontent-type: text/plain; charset=utf-8\r\n{}content-length: {}\r\n\
-connection: close\r\n\r\n{}"
-
-
-@attrs.frozen(kw_only=True)
-class Patience:
-    """Seconds that a client has, each looked at about once a second.
-
-    ``head`` for a request's head, and for the first byte of a connection; ``body`` for all of a
-    body, but those of ``/v1/blobs``; ``unread`` to read anything of an answer that waits for it;
-    ``end`` to take notice that the connection is closed.
-    """
-
-    head: float = 10.0
-    body: float = 60.0
-    unread: float = 60.0
-    end: float = 5.0
+#: files that the service has open besides its connections, and for each of them, at most
+_OTHER_FILES = 512
+_FILES_EACH = 2
+#: of the connections, so many are closed at once where there are too many
+_ROOM = 50
+_BYTES = PATH.encode()
+_BAD_REQUEST = "400 Bad Request"
+_TOO_LARGE = "431 Request Header Fields Too Large"
+_SLOW = "408 Request Timeout"
+_FULL = "503 Service Unavailable"
+_ANSWER = (
+    "HTTP/1.1 {status}\r\ncontent-type: text/plain; charset=utf-8\r\n{more}"
+    "content-length: {length}\r\nconnection: close\r\n\r\n{status}"
+)
 
 
 class Waiting(Enum):
@@ -46,6 +44,26 @@ class Waiting(Enum):
     END = auto()
 
 
+@attrs.frozen(kw_only=True)
+class Patience:
+    """Seconds that a client has; whether they are over is looked at about once a second.
+
+    ``head`` for the head of a request, and for the first byte of a connection; ``body`` for all
+    of a body, but those of ``/v1/blobs``; ``unread`` to read any of an answer that waits for it;
+    ``end`` to take notice that nothing more is read.
+    """
+
+    head: float = 10.0
+    body: float = 60.0
+    unread: float = 60.0
+    end: float = 5.0
+
+    def of(self, waiting: Waiting) -> float:
+        """Return the seconds for one of them."""
+        seconds: float = getattr(self, waiting.name.lower())
+        return seconds
+
+
 class _Parsing(Enum):
     NOTHING = auto()
     HEAD = auto()
@@ -53,52 +71,50 @@ class _Parsing(Enum):
 
 
 class _Refused(Exception):
-    """Raised out of the parser: this request is not taken; says what is answered."""
+    """Raised through the parser: what is said of a request that is not taken."""
 
 
 class Connection(LendingProtocol):
-    """Refuses what is too much or ambiguous; ``look`` ends it where the client is too slow."""
+    """Refuses what is too much, or could be understood in two ways."""
 
-    #: connections that may be open at a time
-    most: ClassVar[int] = 10_000
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
+    def __init__(self, *arguments: Any, most: int = 10_000, **named: Any) -> None:
         super().__init__(*arguments, **named)
+        self._most = most
         self._parsing = _Parsing.NOTHING
-        self._head = 0
+        self._unparsed = 0  # bytes that came since the parser told of anything
+        self._awaits_head = True
         self._is_deaf = False
-        self._waits_for_head = True
         self._pauses = 0
-        self._seen: tuple[object, ...] = ()
-        self._seen_at = 0.0
+        self._active_at = 0.0
+        self._waiting: tuple[object, ...] = ()
+        self._waiting_since = 0.0
 
     # what it may send
 
     def connection_made(self, transport: Any) -> None:
-        """Begin; where there are too many, those that wait for nothing are closed first."""
+        """Begin; of too many, those that have waited longest for their clients are closed."""
         super().connection_made(transport)
-        if len(self.connections) > self.most and not _make_room(self.connections, self.most):
-            self._answer("503 Service Unavailable", "too many connections", "retry-after: 1\r\n")
+        self._active_at = self.loop.time()
+        if len(self.connections) > self._most and not _make_room(self):
+            self._answer(_FULL, "retry-after: 1\r\n")
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come."""
         self._unset_keepalive_if_required()
-        self._head += len(data)
+        self._unparsed += len(data)
         try:
             while data and not self._is_deaf:
                 data = self._feed(data)
-        except _Refused as exc:
-            self._refuse(str(exc))
         except httptools.HttpParserError as exc:
-            refused = exc.__context__ if isinstance(exc.__context__, _Refused) else None
-            self._refuse(str(refused or "400 Bad Request"))
+            refused = isinstance(exc.__context__, _Refused)
+            self._refuse(str(exc.__context__) if refused else _BAD_REQUEST)
+        if self._unparsed > HEAD_SIZE and not self._is_deaf:  # an endless head, or endless trailers
+            self._refuse(_TOO_LARGE)
         if self._parsing is not _Parsing.BODY and self._is_answered:
-            self._waits_for_head = True
-            if self._head > HEAD_SIZE and not self._is_deaf:
-                self._refuse("431 Request Header Fields Too Large")
+            self._awaits_head = True
 
     def _feed(self, data: bytes) -> bytes:
-        """Parse; return what is left. Nobody here speaks another protocol: HTTP goes on."""
+        """Parse; return what is left. Nobody here speaks another protocol, so HTTP goes on."""
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
@@ -110,70 +126,156 @@ class Connection(LendingProtocol):
         super().on_message_begin()
         self._parsing = _Parsing.HEAD
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header; what comes behind the body is none, and is no way around who checks them."""
+        if self._parsing is _Parsing.HEAD:
+            super().on_header(name, value)
+
     def on_headers_complete(self) -> None:
-        """Begin the request, unless it can be understood in two ways."""
-        if self._head > HEAD_SIZE:
-            size = len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-            if size > HEAD_SIZE:
-                raise _Refused("431 Request Header Fields Too Large")
+        """Begin the request."""
         hosts = 0
         for name, value in self.headers:
             if name == b"host":
                 hosts += 1
-            elif name == b"transfer-encoding" and value.strip().lower() not in _NOT_CODED:
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
                 raise _Refused("501 Not Implemented")
-        if hosts > 1 or (not hosts and self.parser.get_http_version() == _HTTP_1_1):
-            raise _Refused("400 Bad Request")
+        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
+            raise _Refused(_BAD_REQUEST)
+        if self._unparsed > HEAD_SIZE and _size_of_head(self) > HEAD_SIZE:
+            raise _Refused(_TOO_LARGE)
         if len(self.pipeline) >= PIPELINE:
-            raise _Refused("429 Too Many Requests")
-        self._head = 0
+            raise _Refused(_BAD_REQUEST)
         self._parsing = _Parsing.BODY
-        self._waits_for_head = False
+        self._unparsed = 0
+        self._awaits_head = False
+        self._active_at = self.loop.time()
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of the body."""
+        self._unparsed = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End the request."""
         self._parsing = _Parsing.NOTHING
-        self._head = 0
+        self._unparsed = 0
         super().on_message_complete()
+
+    def renew_parser(self) -> None:
+        """Begin anew behind a body that the parser has not seen."""
+        super().renew_parser()
+        self._parsing = _Parsing.NOTHING
+        self._unparsed = 0
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, if one is heard."""
+        if self._is_deaf and not self.pipeline:
+            self.transport.close()
+        super().on_response_complete()
 
     @property
     def _is_answered(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
     def _refuse(self, status: str) -> None:
-        """Hear no more, let what was asked before be answered, and close."""
+        """Read no more. What was asked before is still answered, and nothing is said instead."""
         self._is_deaf = True
-        asked = [cycle for cycle, _ in self.pipeline]  # the last one first
-        if self._parsing is _Parsing.BODY and asked:
-            asked.pop(0)
-            self.pipeline.popleft()  # its body will never be whole
-        if asked:
-            asked[0].keep_alive = False
-        elif (
-            self.cycle is not None and not self._is_answered and self._parsing is not _Parsing.BODY
-        ):
-            self.cycle.keep_alive = False
-        elif not self._is_answered and self.cycle.response_started:
+        is_in_body = self._parsing is _Parsing.BODY
+        if self.pipeline:
+            if is_in_body:
+                self.pipeline.popleft()  # its body will never be whole
+        elif self._is_answered:
+            self.transport.close() if is_in_body else self._answer(status)
+        elif is_in_body and self.cycle.response_started:
             self.transport.abort()
-        else:
-            self._answer(status, "this is not understood")
+        elif is_in_body:
+            self._answer(status)
 
-    def _answer(self, status: str, text: str, more: str = "") -> None:
+    def _answer(self, status: str, more: str = "") -> None:
         self._is_deaf = True
-        self.transport.write(_ANSWER.format(status, more, len(text), text).encode())
+        if self.cycle is not None:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        text = _ANSWER.format(status=status, more=more, length=len(status))
+        self.transport.write(text.encode())
         self.transport.close()
 
     # how long it may take
 
     def pause_writing(self) -> None:
-        """Know that the client reads too slowly."""
+        """Wait until the client has read some of what it asked for."""
         self._pauses += 1
         super().pause_writing()
 
+    def awaits(self) -> tuple[Waiting, object] | None:
+        """Return what the client is waited for, and what tells it from the time before."""
+        if self.transport.is_closing():
+            return Waiting.END, None
+        if self.flow.write_paused:
+            return Waiting.UNREAD, self._pauses
+        if self._awaits_head and self._is_answered:
+            return Waiting.HEAD, self.cycle
+        if self._parsing is not _Parsing.BODY or self.flow.read_paused or self.pipeline:
+            return None
+        if self._is_answered:
+            return Waiting.END, self.cycle
+        return None if _BYTES in self.url else (Waiting.BODY, self.cycle)
+
     def look(self, now: float, patience: Patience) -> None:
-        """End the connection if its client has let it wait for too long; called regularly."""
-        seen = self._waiting()
-        if seen != self._seen:
-            self._seen, self._seen_at = seen, now
-        waiting = seen[0]
+        """End what has waited for too long; to be called about once a second."""
+        waiting = self.awaits()
+        if waiting is None or waiting != self._waiting:
+            self._waiting, self._waiting_since = waiting or (), now
+        elif now - self._waiting_since >= patience.of(waiting[0]):
+            self.give_up(waiting[0])
+
+    def give_up(self, waiting: Waiting) -> None:
+        """Close: in peace where the client may still listen."""
+        is_at_fault = waiting is Waiting.BODY or self._parsing is _Parsing.HEAD
+        if waiting in {Waiting.UNREAD, Waiting.END}:
+            self.transport.abort()
+        elif is_at_fault:
+            self._refuse(_SLOW)
+        else:
+            self.transport.close()
+
+
+def look_at_all(connections: Iterable[object], now: float, patience: Patience) -> None:
+    """End those that have waited for too long."""
+    for one in list(connections):
+        if isinstance(one, Connection):
+            one.look(now, patience)
+
+
+def most_connections(wanted: int) -> int:
+    """Return how many connections this process can hold, at most ``wanted``.
+
+    Its limit of open files is raised where that is allowed: with all of them used up it could
+    neither read its store nor start a job.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = wanted * _FILES_EACH + _OTHER_FILES
+    if soft < needed:
+        soft = min(needed, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(1, min(wanted, (soft - _OTHER_FILES) // _FILES_EACH))
+
+
+def _size_of_head(connection: Connection) -> int:
+    return len(connection.url) + sum(
+        len(name) + len(value) + len(": \r\n") for name, value in connection.headers
+    )
+
+
+def _make_room(newest: Connection) -> bool:
+    """Close the connections that have waited longest for their clients; say whether any did."""
+    idle = [
+        one
+        for one in newest.connections
+        if isinstance(one, Connection) and one is not newest and one.is_idle()
+    ]
+    idle.sort(key=lambda one: one._active_at)
+    for one in idle[: max(1, len(newest.connections) // _ROOM)]:
+        one.transport.abort()
+    return bool(idle)

@@ -9,10 +9,10 @@ from pathlib import Path
 from longshore.blobs import PATH
 from longshore.host import Host
 from longshore.storages.abc import ServesBlobs
+from longshore_api.admin_token import show_first_token
 from longshore_api.app import make_app
 from longshore_api.blobs import Blobs
 from longshore_api.express import Express
-from longshore_api.first_token import show_first_token
 from longshore_api.gate import App, Gate, Receive, Scope, Send
 from longshore_api.provider import Provider
 from longshore_api.readiness import OK

@@ -14,9 +14,9 @@ from longshore.blobs import PATH
 from longshore.embedded import open_embedded
 from longshore.settings import load_table, parse_settings
 from longshore.storages.abc import ServesBlobs
+from longshore_api.admin_token import show_first_token
 from longshore_api.app import make_router
 from longshore_api.blobs import Blobs
-from longshore_api.first_token import show_first_token
 from longshore_api.gate import App, Gate, Receive, Scope, Send
 from longshore_api.provider import Provider
 from longshore_api.urls import PublicUrl

@@ -33,7 +33,13 @@ def serve(argv: Sequence[str]) -> int:
 
             return check(table, lambda settings: _home(settings, options.state), source=source)
         settings = parse_settings(table, source=source)
-        return _run(settings, table, _home(settings, options.state))
+        home = _home(settings, options.state)
+        if options.new_admin_token:
+            from longshore_api.admin_token import show_new_token  # noqa: PLC0415 - only for this
+
+            anyio.run(show_new_token, table, home)
+            return 0
+        return _run(settings, table, home)
     except LongshoreError as exc:
         sys.stderr.write(f"longshore serve: {redact_text(str(exc))}\n")
         return _MISTAKE if exc.is_request else _FAILED
@@ -52,6 +58,11 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--host", help="the address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", help="the port (default: 8080; 0: a free one)")
     parser.add_argument("--check", action="store_true", help="check the settings, then leave")
+    parser.add_argument(
+        "--new-admin-token",
+        action="store_true",
+        help="show one more administrator's token, then leave; a service may be running",
+    )
     return parser.parse_args(argv)
 
 
@@ -89,7 +100,7 @@ def _run(settings: Settings, table: dict[str, Any], home: Path) -> int:
             )
         except (LongshoreError, OSError):
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - told as an event; a traceback is many lines
             _log.critical("the service ends by a defect", exc_info=True)
             return _FAILED
     return 0

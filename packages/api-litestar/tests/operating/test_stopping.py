@@ -92,31 +92,31 @@ def _begin_upload(wire: socket.socket, url: str, service: Service) -> None:
     wire.sendall(head.encode() + bytes(_SIZE // 2))
 
 
+def _begin_request(service: Service) -> socket.socket:
+    """Send the first part of a request; the rest never comes."""
+    wire = socket.create_connection(("127.0.0.1", service.port))
+    wire.sendall(
+        b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        b"Authorization: Bearer %b\r\nContent-Length: 100\r\n\r\n{" % service.consumer().encode()
+    )
+    return wire
+
+
 def test_a_request_that_does_not_end_is_not_waited_for_longer_than_is_set(place: Path) -> None:
-    with serving(place, settings=f'[service]\nstop_timeout = "1s"\n{SETTINGS}') as service:
-        with socket.create_connection(("127.0.0.1", service.port)) as wire:
-            wire.sendall(
-                b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b"Authorization: Bearer %b\r\nContent-Length: 100\r\n\r\n{"
-                % service.consumer().encode()
-            )
-            assert service.stop() == 0
+    settings = f'[service]\nstop_timeout = "1s"\n{SETTINGS}'
+    with serving(place, settings=settings) as service, _begin_request(service):
+        assert service.stop() == 0
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
 def test_a_second_signal_ends_it_at_once(place: Path, second: signal.Signals) -> None:
-    with serving(place, settings=f'[service]\nstop_timeout = "5m"\n{SETTINGS}') as service:
-        with socket.create_connection(("127.0.0.1", service.port)) as wire:
-            wire.sendall(
-                b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
-                b"Authorization: Bearer %b\r\nContent-Length: 100\r\n\r\n{"
-                % service.consumer().encode()
-            )
-            service.process.send_signal(signal.SIGTERM)
-            until(lambda: not _takes_connections(service), "the door to close")
-            assert service.process.poll() is None
-            service.process.send_signal(second)
-            assert service.process.wait(20) is not None
+    settings = f'[service]\nstop_timeout = "5m"\n{SETTINGS}'
+    with serving(place, settings=settings) as service, _begin_request(service):
+        service.process.send_signal(signal.SIGTERM)
+        until(lambda: not _takes_connections(service), "the door to close")
+        assert service.process.poll() is None
+        service.process.send_signal(second)
+        assert service.process.wait(20) is not None
 
 
 def _takes_connections(service: Service) -> bool:

@@ -14,6 +14,7 @@ from longshore import grammar
 from longshore.errors import Problem
 from longshore.models import (
     EVERY_WORKFLOW,
+    LOCAL,
     SCOPES,
     SERVICE,
     Agreement,
@@ -51,6 +52,8 @@ def agreement_problems(agreement: Agreement) -> Iterator[Problem]:
         yield Problem("/tenant", str(exc))
     if agreement.tenant == SERVICE:
         yield Problem("/tenant", f"{SERVICE!r} is the provider itself; choose another name")
+    if agreement.tenant == LOCAL:
+        yield Problem("/tenant", f"{LOCAL!r} is whoever works on this machine; choose another name")
     yield from _workflow_problems(agreement.workflows)
     start, end = agreement.valid_from, agreement.valid_until
     wrong = [*_time_problems("/validFrom", start), *_time_problems("/validUntil", end)]

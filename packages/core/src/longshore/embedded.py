@@ -30,8 +30,6 @@ from longshore.role import Role
 from longshore.settings import load_table, parse_settings
 from longshore.stores.abc import JobQuery
 
-#: the one tenant of an embedded service
-TENANT = "local"
 _TRY_AGAIN = 1.0
 _HANDOVER = 15.0
 _log = logging.getLogger("longshore.embedded")

@@ -19,9 +19,9 @@ from typing import Any
 from anyio.from_thread import start_blocking_portal
 
 from longshore.bridge import Bridge
-from longshore.embedded import TENANT, open_embedded
+from longshore.embedded import open_embedded
 from longshore.handles import JobHandle
-from longshore.models import AnnouncedInput, InlineInput, Job, JobRequest, Workflow
+from longshore.models import LOCAL, AnnouncedInput, InlineInput, Job, JobRequest, Workflow
 from longshore.stores.abc import JobQuery
 
 
@@ -88,7 +88,7 @@ class Longshore:
 
     def submit(self, request: JobRequest, *, key: str | None = None) -> JobHandle:
         """Keep a job; it is durable when this returns. See ``JobService.submit``."""
-        submission = self.bridge.call(lambda it: it.host.service.submit(TENANT, request, key=key))
+        submission = self.bridge.call(lambda it: it.host.service.submit(LOCAL, request, key=key))
         self.bridge.engage()
         return JobHandle(self.bridge, submission.job.id)
 
@@ -136,16 +136,16 @@ class Longshore:
         Raises:
             NotFound: there is none.
         """
-        self.bridge.call(lambda it: it.host.service.job(TENANT, job_id))
+        self.bridge.call(lambda it: it.host.service.job(LOCAL, job_id))
         return JobHandle(self.bridge, job_id)
 
     def jobs(self, query: JobQuery | None = None) -> tuple[Job, ...]:
         """Return a page of jobs, newest first."""
-        return self.bridge.call(lambda it: it.host.service.jobs(TENANT, query or JobQuery()))
+        return self.bridge.call(lambda it: it.host.service.jobs(LOCAL, query or JobQuery()))
 
     def places(self, job_id: str) -> dict[str, str]:
         """Return where a job's bytes lie: its outputs, its log and its manifest, by name."""
-        return self.bridge.call(lambda it: it.host.service.places(TENANT, job_id))
+        return self.bridge.call(lambda it: it.host.service.places(LOCAL, job_id))
 
     def place(self, job: Job) -> int | None:
         """Return how many jobs wait before this one, where it waits for a slot."""

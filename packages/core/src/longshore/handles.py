@@ -14,9 +14,9 @@ import anyio.to_thread
 import attrs
 
 from longshore.bridge import Bridge
-from longshore.embedded import TENANT, Embedded
+from longshore.embedded import Embedded
 from longshore.errors import ChecksumMismatch, JobFailed, NotFound
-from longshore.models import Job, JobEvent, JobState, Product
+from longshore.models import LOCAL, Job, JobEvent, JobState, Product
 
 _CHUNK = 1024**2
 #: told how many bytes were carried since the last call
@@ -38,7 +38,7 @@ class Output:
     def chunks(self) -> Iterator[bytes]:
         """Yield the bytes."""
         yield from self._bridge.stream(
-            lambda it: it.host.service.read_output(TENANT, self._job_id, self.product.name)
+            lambda it: it.host.service.read_output(LOCAL, self._job_id, self.product.name)
         )
 
     def read_bytes(self) -> bytes:
@@ -87,7 +87,7 @@ class JobHandle:
     @property
     def job(self) -> Job:
         """The job as it is now."""
-        return self._bridge.call(lambda it: it.host.service.job(TENANT, self.id))
+        return self._bridge.call(lambda it: it.host.service.job(LOCAL, self.id))
 
     @property
     def state(self) -> JobState:
@@ -124,7 +124,7 @@ class JobHandle:
         """
         with _sendable(source) as file:
             return self._bridge.call(
-                lambda it: it.host.service.put_input(TENANT, self.id, name, _read(file, progress))
+                lambda it: it.host.service.put_input(LOCAL, self.id, name, _read(file, progress))
             )
 
     def start(self) -> Job:
@@ -133,7 +133,7 @@ class JobHandle:
         Raises:
             InputsMissing: they are not.
         """
-        job = self._bridge.call(lambda it: it.host.service.start(TENANT, self.id))
+        job = self._bridge.call(lambda it: it.host.service.start(LOCAL, self.id))
         self._bridge.engage()
         return job
 
@@ -145,13 +145,13 @@ class JobHandle:
         """
 
         async def end(it: Embedded) -> Job:
-            job = await it.host.service.job(TENANT, self.id)
+            job = await it.host.service.job(LOCAL, self.id)
             if job.is_final:  # also for who cannot wait at all
                 return job
             with anyio.fail_after(timeout):
-                async for _ in it.host.service.follow(TENANT, self.id):
+                async for _ in it.host.service.follow(LOCAL, self.id):
                     pass
-            return await it.host.service.job(TENANT, self.id)
+            return await it.host.service.job(LOCAL, self.id)
 
         self._bridge.engage()
         return self._bridge.call(end)
@@ -175,7 +175,7 @@ class JobHandle:
 
     def cancel(self) -> Job:
         """Ask for the job's end; durable when it returns, and repeatable."""
-        job = self._bridge.call(lambda it: it.host.service.cancel(TENANT, self.id))
+        job = self._bridge.call(lambda it: it.host.service.cancel(LOCAL, self.id))
         self._bridge.engage()
         return job
 
@@ -189,18 +189,18 @@ class JobHandle:
             after = page[-1].seq
         self._bridge.engage()
         yield from self._bridge.stream(
-            lambda it: it.host.service.follow(TENANT, self.id, after=after)
+            lambda it: it.host.service.follow(LOCAL, self.id, after=after)
         )
 
     async def _page(self, after: int, it: Embedded) -> list[JobEvent]:
-        return await it.host.service.events(TENANT, self.id, after=after)
+        return await it.host.service.events(LOCAL, self.id, after=after)
 
     def logs(self, start: int = 0, *, follow: bool = False) -> Iterator[bytes]:
         """Yield the log from byte ``start`` on; following ends when the job is final."""
         if follow:
             self._bridge.engage()
         yield from self._bridge.stream(
-            lambda it: it.host.logs.read(TENANT, self.id, start=start, follow=follow)
+            lambda it: it.host.logs.read(LOCAL, self.id, start=start, follow=follow)
         )
 
 

@@ -169,10 +169,10 @@ def _receive(lent: socket.socket, length: int, taken: _Taken, arrival: Arrival) 
     What has been read is hashed while it is written and while the next is read.
     """
     pace, buffers = _Pace(lent, select.POLLIN), cycle(_buffers.two)
+    buffer = next(buffers)
     hashing: Future[None] | None = None
     try:
         while taken.count < length and not pace.is_over():
-            buffer = next(buffers)
             try:
                 got = lent.recv_into(buffer[: min(_CHUNK, length - taken.count)])
             except BlockingIOError:
@@ -187,6 +187,7 @@ def _receive(lent: socket.socket, length: int, taken: _Taken, arrival: Arrival) 
                 hashing.result()
             hashing = _hashers.submit(arrival.hash, buffer[:got])
             arrival.write(buffer[:got])
+            buffer = next(buffers)  # only now: the one before may still be being hashed
     finally:
         if hashing is not None:  # this thread's buffers are another client's next
             hashing.result()

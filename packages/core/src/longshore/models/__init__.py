@@ -3,6 +3,7 @@
 from longshore.lifecycle import JobState
 from longshore.models.access import (
     EVERY_WORKFLOW,
+    LOCAL,
     SCOPES,
     SERVICE,
     Agreement,
@@ -43,6 +44,7 @@ from longshore.models.workflow import (
 
 __all__ = [
     "EVERY_WORKFLOW",
+    "LOCAL",
     "LOG_CAP",
     "SCOPES",
     "SERVICE",

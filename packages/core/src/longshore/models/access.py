@@ -7,6 +7,8 @@ import attrs
 
 #: the subject of what belongs to no agreement: the provider's own tokens. No tenant has this name.
 SERVICE = "service"
+#: the one tenant of an embedded service; a server on the same state knows its jobs by this name
+LOCAL = "local"
 #: the one entry of ``Agreement.workflows`` that covers all of them
 EVERY_WORKFLOW = "*"
 #: everything that a token may be for
