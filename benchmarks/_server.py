@@ -49,6 +49,10 @@ class Served:
         with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310 - as above
             return json.loads(answer.read() or b"null")
 
+    def another_token(self) -> str:
+        """Return a token of a tenant of its own."""
+        return _consumer(self, tenant="globex")
+
 
 def free_port() -> int:
     """Return a port that nobody listens on."""
@@ -72,6 +76,7 @@ def serve(settings: Mapping[str, str] | None = None, *, blocked: bool = True) ->
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [*command, "--state", f"{folder}/state", "--port", str(port)],
+                stdout=subprocess.DEVNULL,
                 stderr=output,
                 env=environment,
             )
@@ -103,8 +108,8 @@ def _token(log: Path, process: "subprocess.Popen[bytes]") -> str:
     raise SystemExit(f"the service did not start:\n{log.read_text()}")
 
 
-def _consumer(served: Served) -> str:
-    asked = {"tenant": "acme", "workflows": ["*"]}
+def _consumer(served: Served, tenant: str = "acme") -> str:
+    asked = {"tenant": tenant, "workflows": ["*"]}
     agreement = served.call("POST", "/v1/agreements", asked, admin=True)
     issued = served.call("POST", f"/v1/agreements/{agreement['id']}/tokens", {}, admin=True)
     return str(issued["token"])

@@ -183,7 +183,7 @@ async def _read(port: int, token: str, jobs: list[str]) -> None:
     run = _Readers(token, len(jobs))
     loop = asyncio.get_running_loop()
     for job in jobs:
-        await loop.create_connection(lambda job=job: _Subscriber(run, job), "127.0.0.1", port)
+        await loop.create_connection(partial(_Subscriber, run, job), "127.0.0.1", port)
     await run.done.wait()
     json.dump(run.latencies, sys.stdout)
 

@@ -73,7 +73,8 @@ def _list_all(served: Served) -> tuple[int, float]:
 
     connection = http.client.HTTPConnection("127.0.0.1", served.port)
     headers = {"Authorization": f"Bearer {served.consumer}"}
-    count, cursor, began = 0, "", time.perf_counter()
+    count, began = 0, time.perf_counter()
+    cursor: str | None = ""
     while cursor is not None:
         connection.request("GET", f"/v1/jobs?limit=1000{cursor}", headers=headers)
         page = connection.getresponse().read()
