@@ -10,13 +10,19 @@ from pathlib import Path
 import attrs
 import pytest
 
-from longshore import hookspecs
+from longshore import errors as core_errors, hookspecs
 from longshore.backends.local import LocalSettings
 from longshore.deadlines import Limits
 from longshore.definitions import load_workflow
+from longshore.errors import LongshoreError
 from longshore.lifecycle import TRANSITIONS
 from longshore.reasons import REASONS
+from longshore.settings import LimitsSettings, ServiceSettings
+from longshore_api import errors as api_errors
+from longshore_api.problems import status_of
 
+#: classes that no request is answered with, but with those below them
+_GROUPS = {"error", "request", "retry", "report", "invalid", "settings-invalid"}
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 
@@ -46,7 +52,25 @@ def test_every_hook_is_documented_with_its_signature() -> None:
             assert f"`{name}({parameters})`" in _page("plugins.md")
 
 
-@pytest.mark.parametrize("kind", [Limits, LocalSettings])
+def test_every_problem_stands_in_its_table() -> None:
+    rows = [line for line in _page("problems.md").splitlines() if line.startswith("| `")]
+
+    assert rows == [
+        f"| `{kind.code}` | {status_of(kind)} | {(kind.__doc__ or '').partition(chr(10))[0]} |"
+        for kind in sorted(problems(), key=lambda kind: (status_of(kind), kind.code))
+    ]
+
+
+def problems() -> list[type[LongshoreError]]:
+    """Return the errors that a request over HTTP may be answered with."""
+    known = [*vars(core_errors).values(), *vars(api_errors).values()]
+    kinds = [it for it in known if isinstance(it, type) and issubclass(it, LongshoreError)]
+    return [
+        kind for kind in dict.fromkeys(kinds) if kind.code not in _GROUPS and status_of(kind) != 500
+    ]
+
+
+@pytest.mark.parametrize("kind", [Limits, LocalSettings, ServiceSettings, LimitsSettings])
 def test_every_setting_is_documented(kind: type) -> None:
     documented = set(re.findall(r"^(\w+) = ", _page("settings.md"), re.MULTILINE))
 

@@ -82,14 +82,14 @@ class Problem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     checks: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-def status_of(error: BaseException) -> int:
-    """Return the HTTP status of an error."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+def status_of(kind: type[BaseException]) -> int:
+    """Return the HTTP status of a kind of error: that of the nearest class in ``STATUS``."""
+    return next(STATUS[base] for base in kind.__mro__ if base in STATUS)
 
 
 def problem_of(error: BaseException, request_id: str) -> Problem:
     """Return what a caller is told of an error: of the service's own state nothing but its kind."""
-    status = status_of(error)
+    status = status_of(type(error))
     code = error.code if isinstance(error, core.LongshoreError) else "internal"
     detail, hint = _INTERNAL, ""
     if isinstance(error, core.RetryError):
