@@ -110,7 +110,8 @@ async def key_later(
     for kept in await self.unfinished(job.backend):
         if kept.key == job.key:
             return kept
-    kept = await _add(self, attrs.evolve(job, key=None), events, transfers)
+    keyless = [attrs.evolve(one, data={**one.data, "key": None}) for one in events]
+    kept = await _add(self, attrs.evolve(job, key=None), keyless, transfers)
     await anyio.sleep(GAP)
     await self._writer.write(
         lambda connection: connection.execute(
