@@ -112,7 +112,7 @@ def make_handler(form: LogForm, stream: TextIO | None = None) -> logging.Handler
         _redact,
     ]
     if is_console(form, stream):
-        colors = stream.isatty() and not os.environ.get("NO_COLOR")
+        colors = handler.stream.isatty() and not os.environ.get("NO_COLOR")
         renderer = structlog.dev.ConsoleRenderer(
             colors=colors, exception_formatter=structlog.dev.plain_traceback
         )
