@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-VERBS = ("run", "workflows", "jobs", "status", "logs", "cancel", "results", "completion")
+VERBS = (
+    *("run", "workflows", "jobs", "status", "logs", "cancel", "results", "completion"),
+    *("login", "logout"),
+)
 
 
 def test_help_names_every_verb_and_what_other_packages_offer(longshore: Any) -> None:
@@ -28,7 +31,10 @@ def test_every_verb_has_help_with_an_example(longshore: Any, verb: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["rich", "importlib.metadata", "fake_provider", "longshore", "asyncio", "tarfile", "tempfile"],
+    [
+        *("rich", "importlib.metadata", "fake_provider", "longshore", "asyncio", "tarfile"),
+        *("tempfile", "httpx2", "anyio", "ssl", "tomllib"),
+    ],
 )
 def test_help_is_quick_because_it_imports_nothing_heavy(longshore: Any, module: str) -> None:
     program = (

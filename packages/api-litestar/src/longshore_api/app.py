@@ -27,6 +27,7 @@ from longshore_api.routes import (
     outputs,
     workflows,
 )
+from longshore_api.routing import allow_of, options_of
 
 ROUTES: Sequence[Any] = (
     *workflows.ROUTES,
@@ -61,7 +62,7 @@ def translate(request: Request[Any, Any, Any], error: Exception) -> Exception:
     if isinstance(error, NotFoundException):
         return UnknownRoute(f"there is nothing at {path}", hint="/docs shows what there is")
     if isinstance(error, MethodNotAllowedException):
-        allow = (error.headers or {}).get("allow", "")
+        allow = allow_of((error.headers or {}).get("allow", "").split(", "))
         return MethodNotAllowed(f"{path} does not take {request.method}", allow=allow)
     if isinstance(error, ValidationException):
         return Malformed(_mistakes(error))
@@ -80,7 +81,7 @@ def make_router(path: str = "/", *, middleware: Sequence[Any] = ()) -> Router:
     """Return the routes of version 1 as a router that a Litestar application can mount."""
     return Router(
         path=path,
-        route_handlers=list(ROUTES),
+        route_handlers=[*options_of(ROUTES), *ROUTES],
         middleware=middleware,
         guards=[guard],
         dependencies={

@@ -23,14 +23,16 @@ class Disconnected(Exception):
     """The client left before it had sent its request."""
 
 
-def check_media_type(value: bytes | str | None) -> None:
-    """Raise where a body is not sent as JSON.
+def check_sent(body: bytes, media_type: str | None) -> None:
+    """Raise where there is no body, or it is not sent as JSON.
 
     Raises:
+        Malformed: there is none.
         UnsupportedMediaType: it is not.
     """
-    text = value.decode("latin-1") if isinstance(value, bytes) else value or ""
-    essence = text.partition(";")[0].strip().lower()
+    if not body:
+        raise Malformed("there is no body", pointer="")
+    essence = (media_type or "").partition(";")[0].strip().lower()
     if essence != "application/json":
         raise UnsupportedMediaType(
             f"the body is sent as {essence or 'nothing'}",

@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 import httptools
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from longshore.blobs import PATH
 from longshore_api.blobs.protocol import LendingProtocol
@@ -24,6 +25,7 @@ _OTHER_FILES = 512
 _FILES_EACH = 2
 #: of the connections, so many are closed at once where there are too many
 _ROOM = 50
+_HTTP_1_1 = "1.1"
 _BYTES = PATH.encode()
 _BAD_REQUEST = "400 Bad Request"
 _TOO_LARGE = "431 Request Header Fields Too Large"
@@ -84,8 +86,10 @@ class Connection(LendingProtocol):
         self._unparsed = 0  # bytes that came since the parser told of anything
         self._awaits_head = True
         self._is_deaf = False
+        self._framing = b""
+        self._is_repeating = False
         self._pauses = 0
-        self._active_at = 0.0
+        self._active_at = self.loop.time()
         self._waiting: tuple[object, ...] = ()
         self._waiting_since = 0.0
 
@@ -94,7 +98,6 @@ class Connection(LendingProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin; of too many, those that have waited longest for their clients are closed."""
         super().connection_made(transport)
-        self._active_at = self.loop.time()
         if len(self.connections) > self._most and not _make_room(self):
             self._answer(_FULL, "retry-after: 1\r\n")
 
@@ -114,42 +117,54 @@ class Connection(LendingProtocol):
             self._awaits_head = True
 
     def _feed(self, data: bytes) -> bytes:
-        """Parse; return what is left. Nobody here speaks another protocol, so HTTP goes on."""
+        """Parse; return what is left. Nobody here speaks another protocol, so HTTP goes on.
+
+        The parser knows no body of a request that offers another one (as Java's client does with
+        every first request): it is told of the body by a head of its own, which goes nowhere.
+        """
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as exc:
+            if self._framing:
+                self._is_repeating = True
+                self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n\r\n" % self._framing)
+                self._is_repeating = False
+                self._framing = b""
             return data[exc.args[0] :]
         return b""
 
     def on_message_begin(self) -> None:
         """Begin a head."""
-        super().on_message_begin()
-        self._parsing = _Parsing.HEAD
+        if not self._is_repeating:
+            super().on_message_begin()
+            self._parsing = _Parsing.HEAD
+
+    def on_url(self, url: bytes) -> None:
+        """Keep a piece of the URL."""
+        if not self._is_repeating:
+            super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; what comes behind the body is none, and is no way around who checks them."""
+        """Keep a header. What comes behind the body is none: nobody in front has checked it."""
         if self._parsing is _Parsing.HEAD:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Begin the request."""
-        hosts = 0
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
-                raise _Refused("501 Not Implemented")
-        if hosts != 1 and (hosts or self.parser.get_http_version() == "1.1"):
-            raise _Refused(_BAD_REQUEST)
+        if self._is_repeating:
+            return
+        framing = _framing(self.headers, self.parser.get_http_version())
         if self._unparsed > HEAD_SIZE and _size_of_head(self) > HEAD_SIZE:
             raise _Refused(_TOO_LARGE)
         if len(self.pipeline) >= PIPELINE:
             raise _Refused(_BAD_REQUEST)
+        super().on_headers_complete()
+        if framing and self.parser.should_upgrade():
+            self._framing = framing
         self._parsing = _Parsing.BODY
         self._unparsed = 0
         self._awaits_head = False
         self._active_at = self.loop.time()
-        super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -158,6 +173,8 @@ class Connection(LendingProtocol):
 
     def on_message_complete(self) -> None:
         """End the request."""
+        if self._framing and not self._is_repeating:
+            return
         self._parsing = _Parsing.NOTHING
         self._unparsed = 0
         super().on_message_complete()
@@ -176,7 +193,8 @@ class Connection(LendingProtocol):
 
     @property
     def _is_answered(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
 
     def _refuse(self, status: str) -> None:
         """Read no more. What was asked before is still answered, and nothing is said instead."""
@@ -222,6 +240,17 @@ class Connection(LendingProtocol):
             return Waiting.END, self.cycle
         return None if _BYTES in self.url else (Waiting.BODY, self.cycle)
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is done for the client."""
+        waiting = self.awaits()
+        return self._is_answered or (waiting is not None and waiting[0] is Waiting.BODY)
+
+    @property
+    def active_at(self) -> float:
+        """When the last request began, or the connection."""
+        return self._active_at
+
     def look(self, now: float, patience: Patience) -> None:
         """End what has waited for too long; to be called about once a second."""
         waiting = self.awaits()
@@ -262,6 +291,27 @@ def most_connections(wanted: int) -> int:
     return max(1, min(wanted, (soft - _OTHER_FILES) // _FILES_EACH))
 
 
+def _framing(headers: list[tuple[bytes, bytes]], version: str) -> bytes:
+    """Return the header that says how long the body is; empty where there is no body.
+
+    Raises:
+        _Refused: another reader of the same headers could see another request.
+    """
+    hosts, framing = 0, b""
+    for name, value in headers:
+        if name == b"host":
+            hosts += 1
+        elif name == b"content-length":
+            framing = b"content-length: " + value
+        elif name == b"transfer-encoding":
+            if value.strip().lower() != b"chunked":
+                raise _Refused("501 Not Implemented")
+            framing = b"transfer-encoding: chunked"
+    if hosts != 1 and (hosts or version == _HTTP_1_1):
+        raise _Refused(_BAD_REQUEST)
+    return framing
+
+
 def _size_of_head(connection: Connection) -> int:
     return len(connection.url) + sum(
         len(name) + len(value) + len(": \r\n") for name, value in connection.headers
@@ -273,9 +323,9 @@ def _make_room(newest: Connection) -> bool:
     idle = [
         one
         for one in newest.connections
-        if isinstance(one, Connection) and one is not newest and one.is_idle()
+        if isinstance(one, Connection) and one is not newest and one.is_idle
     ]
-    idle.sort(key=lambda one: one._active_at)
+    idle.sort(key=lambda one: one.active_at)
     for one in idle[: max(1, len(newest.connections) // _ROOM)]:
         one.transport.abort()
     return bool(idle)

@@ -9,6 +9,7 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from math import ceil
 from typing import Any
 
 from longshore.errors import LongshoreError
@@ -56,7 +57,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        answer = _Answer(send)
+        answer = _Answer(receive, send)
         state = scope["state"]
         authorization = None
         for name, value in scope["headers"]:
@@ -72,9 +73,9 @@ class Gate:
             if is_open(path):
                 await self._app(scope, receive, answer)
                 return
+            await self._admit(state, authorization, answer)
             with self._provider.crowd.join() as answer.place:
-                await self._admit(state, authorization, answer)
-                await self._app(scope, receive, answer)
+                await self._app(scope, answer.receive, answer)
         except Disconnected:
             answer.status = 499
         except Exception as exc:  # noqa: BLE001 - whatever it is, the caller gets a problem
@@ -98,9 +99,10 @@ class Gate:
 class _Answer:
     """The ``send`` of a request: adds what every answer has, and knows whether one has begun."""
 
-    __slots__ = ("_send", "allowance", "place", "policy", "request_id", "status")
+    __slots__ = ("_receive", "_send", "allowance", "place", "policy", "request_id", "status")
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
         self._send = send
         self.status = 0
         self.place: Place | None = None
@@ -121,9 +123,19 @@ class _Answer:
                     (b"ratelimit-policy", self.policy),
                     (b"ratelimit-limit", self.policy.partition(b";")[0]),
                     (b"ratelimit-remaining", b"%d" % left.remaining),
-                    (b"ratelimit-reset", b"%d" % left.reset),
+                    (b"ratelimit-reset", b"%d" % ceil(left.reset)),
                 )
         await self._send(message)
+
+    async def receive(self) -> Message:
+        """Wait for the client, who takes nobody's place with a body that comes slowly."""
+        if self.place is None:
+            return await self._receive()
+        self.place.step_aside()
+        try:
+            return await self._receive()
+        finally:
+            self.place.come_back()
 
     async def fail(self, error: Exception, scope: Scope) -> None:
         """Answer with a problem, unless an answer has begun already; that one is cut off."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from longshore.blobs import PATH
 from longshore.host import Host
+from longshore.settings import build
 from longshore.storages.abc import ServesBlobs
 from longshore_api.admin_token import show_first_token
 from longshore_api.app import make_app
@@ -53,7 +54,7 @@ async def announce(provider: Provider, home: Path, address: str) -> None:
     """
     await show_first_token(provider.access)
     url = provider.url
-    known = f" at {url.base}" if url.base != f"http://{address}" else ""
+    known = f" as {url.base}" if url.base != f"http://{address}" else ""
     parts = (await provider.readiness.look()).parts
     backends = [
         _backend(provider, name, parts[f"backend:{name}"])
@@ -70,6 +71,8 @@ async def announce(provider: Provider, home: Path, address: str) -> None:
 
 
 def _backend(provider: Provider, name: str, found: str) -> str:
-    isolation = provider.host.settings.backends[name].table.get("isolation")
+    given = provider.host.settings.backends[name]
+    plugin = provider.host.plugins.workflow_backend(given.plugin)
+    isolation = getattr(build(plugin.settings, given.table, name), "isolation", None)
     said = f"backend {name}{f' with isolation {isolation}' if isolation else ''}"
     return f"{said} works" if found == OK else f"{said} does not work (the log says why)"

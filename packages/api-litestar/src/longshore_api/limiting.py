@@ -4,6 +4,7 @@ Each decision is one synchronous step in the one process that serves, so no two 
 take the last place.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import attrs
 from longshore.settings import LimitsSettings
 from longshore_api.errors import Overloaded, RateLimited
 
+_SECOND = 1_000_000_000
 #: tokens remembered; beyond, those whose bucket is full again are forgotten
 _MOST = 10_000
 
@@ -30,14 +32,18 @@ class RateLimiter:
     """A token bucket for each key: ``rate`` a second flow in, ``burst`` fit.
 
     Kept as one number, the time at which the bucket is full again (the generic cell rate
-    algorithm, ITU-T I.371).
+    algorithm, ITU-T I.371). ``now`` is in nanoseconds: whole numbers, as with fractions the last
+    of a burst would be refused or not by how they round.
     """
 
-    def __init__(self, rate: float, burst: int, now: Callable[[], float]) -> None:
+    def __init__(self, rate: float, burst: int, now: Callable[[], int] = time.monotonic_ns) -> None:
         self.rate = rate
         self.burst = burst
         self._now = now
-        self._full_at: dict[str, float] = {}
+        self._each = max(1, round(_SECOND / rate))
+        self._all = self._each * burst
+        self._full_at: dict[str, int] = {}
+        self._most = _MOST
 
     def take(self, key: str) -> Allowance:
         """Take one request out of the bucket of ``key``.
@@ -46,19 +52,18 @@ class RateLimiter:
             RateLimited: it is empty; nothing was taken.
         """
         now = self._now()
-        full_at = max(self._full_at.get(key, now), now) + 1 / self.rate
-        over = (full_at - now) - self.burst / self.rate
-        if over > 0:
+        left = self._all - max(self._full_at.get(key, now) - now, 0) - self._each
+        if left < 0:
             raise RateLimited(
                 f"this token may send {self.rate:g} requests a second, {self.burst} at once",
-                retry_after=over,
+                retry_after=-left / _SECOND,
                 hint="wait as long as Retry-After says",
             )
-        if len(self._full_at) >= _MOST:
+        if len(self._full_at) >= self._most:
             self._full_at = {one: at for one, at in self._full_at.items() if at > now}
-        self._full_at[key] = full_at
-        reset = full_at - now
-        return Allowance(int(self.burst - reset * self.rate), reset)
+            self._most = max(_MOST, 2 * len(self._full_at))
+        self._full_at[key] = now + self._all - left
+        return Allowance(left // self._each, (self._all - left) / _SECOND)
 
 
 class Streams:
@@ -99,19 +104,31 @@ class Streams:
 
 
 class Place:
-    """A request's place among those that are worked on."""
+    """A request's place among those that are worked on. ``leave`` it, or use it as a context."""
 
-    __slots__ = ("_crowd", "_is_taken")
+    __slots__ = ("_crowd", "_has_left", "_is_taken")
 
     def __init__(self, crowd: "Crowd") -> None:
         self._crowd = crowd
         self._is_taken = True
+        self._has_left = False
 
     def leave(self) -> None:
-        """Give the place to somebody else: what follows is waiting. Repeatable."""
+        """Give the place to somebody else, for good: what follows is waiting. Repeatable."""
+        self._has_left = True
+        self.step_aside()
+
+    def step_aside(self) -> None:
+        """Give the place to somebody else while the request waits for something."""
         if self._is_taken:
             self._is_taken = False
             self._crowd.at_work -= 1
+
+    def come_back(self) -> None:
+        """Work again, even where others fill all places: who was let in is not sent away."""
+        if not self._is_taken and not self._has_left:
+            self._is_taken = True
+            self._crowd.at_work += 1
 
     def __enter__(self) -> Self:
         return self

@@ -34,8 +34,7 @@ class Provider:
         self.clock = host.clock
         self.limits = host.settings.limits
         rate, burst = self.limits.requests_per_second, self.limits.burst
-        now: Callable[[], float] = lambda: host.clock.now().timestamp()  # noqa: E731 - typed
-        self.limiter = RateLimiter(rate, burst, now) if rate else None
+        self.limiter = RateLimiter(rate, burst) if rate else None
         self.streams = Streams(self.limits)
         self.crowd = Crowd(self.limits.requests_at_once)
         self.tally = Tally()

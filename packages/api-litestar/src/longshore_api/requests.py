@@ -9,8 +9,7 @@ from litestar.handlers import BaseRouteHandler
 
 from longshore.errors import Denied
 from longshore.models import Caller, Role
-from longshore_api.bodies import check_media_type, decode, read_body
-from longshore_api.errors import Malformed
+from longshore_api.bodies import check_sent, decode, read_body
 from longshore_api.provider import Provider
 
 #: what handlers are given beside their parameters
@@ -29,10 +28,8 @@ class StrictRequest(Request[Any, Any, Any]):
             wanted = self._wanted()
             limit = provider_of(self).limits.body
             content = await read_body(self.receive, limit)
-            if wanted is not None and content:
-                check_media_type(self.headers.get("content-type"))
-            elif wanted is not None and not wanted.is_optional:
-                raise Malformed("there is no body", pointer="")
+            if wanted is not None:
+                check_sent(content, self.headers.get("content-type"))
             self.state.longshore_body = content
         return self.state.longshore_body  # type: ignore[no-any-return]  # set above
 

@@ -2,8 +2,10 @@
 
 import signal
 import socket
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,8 @@ import uvicorn
 from longshore.background import background
 from longshore.embedded import open_embedded
 from longshore.errors import SettingsInvalid
-from longshore.settings import LogForm, ServiceSettings, Settings
-from longshore_api.blobs.protocol import LendingProtocol
+from longshore.settings import LimitsSettings, LogForm, ServiceSettings, Settings
+from longshore_api.connection import Connection, Patience, look_at_all, most_connections
 from longshore_api.doorway import Doorway
 from longshore_api.logging_setup import set_up
 from longshore_api.urls import PublicUrl
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from longshore_api.provider import Provider
 
 _BACKLOG = 2048
+PATIENCE = Patience()
+#: ticks of uvicorn, ten a second, between two looks at the connections
+LOOKS = 10
 
 
 class Server(uvicorn.Server):
@@ -54,6 +59,12 @@ class Server(uvicorn.Server):
                 self.force_exit = self.should_exit
                 self.should_exit = True
 
+    async def on_tick(self, counter: int) -> bool:
+        """End the connections whose clients are too slow."""
+        if counter % LOOKS == 0:
+            look_at_all(self.server_state.connections, time.monotonic(), PATIENCE)
+        return await super().on_tick(counter)
+
     @property
     def address(self) -> str:
         """Where it listens, as an address has it."""
@@ -83,11 +94,18 @@ def listen(service: ServiceSettings) -> socket.socket:
         ) from exc
 
 
-def make_server(service: ServiceSettings, doorway: Doorway, listening: socket.socket) -> Server:
+def make_server(
+    service: ServiceSettings,
+    doorway: Doorway,
+    listening: socket.socket,
+    *,
+    connections: int = LimitsSettings().connections,
+) -> Server:
     """Return a server, not yet started."""
+    most = most_connections(connections)
     config = uvicorn.Config(
         doorway,
-        http=LendingProtocol,
+        http=partial(Connection, most=most),  # type: ignore[arg-type]  # makes one, as a class does
         loop="none",
         ws="none",
         lifespan="off",
@@ -112,7 +130,9 @@ async def run_server(settings: Settings, table: Mapping[str, Any], home: Path) -
     with listen(settings.service) as listening:
         url = PublicUrl.of(settings.service, port=listening.getsockname()[1])
         doorway = Doorway(url)
-        server = make_server(settings.service, doorway, listening)
+        server = make_server(
+            settings.service, doorway, listening, connections=settings.limits.connections
+        )
         async with background() as tasks:
             tasks.start_soon(server.heed_signals)
             tasks.start_soon(server.run_to_end)
@@ -137,7 +157,7 @@ async def _serve(
         embedded.engage()
         provider = layers.make_provider(embedded.host, url, lambda: embedded.is_holder)
         server.provider = provider
-        doorway.open(layers.make_service(provider))
+        doorway.open(await anyio.to_thread.run_sync(layers.make_service, provider))
         await layers.announce(provider, home, server.address)
         await server.ended.wait()
 

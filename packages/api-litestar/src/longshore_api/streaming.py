@@ -34,7 +34,7 @@ class StreamAnswer(Response[Any]):
         hold: AbstractContextManager[None],
         headers: Headers | None = None,
         ping: bytes = b"",
-        ping_after: float = 15.0,
+        ping_after: float = 0.0,
         status: int = 200,
     ) -> None:
         super().__init__(content=None, status_code=status)
@@ -51,31 +51,31 @@ class StreamAnswer(Response[Any]):
         """Return what sends the answer, an ASGI application."""
         return self._answer
 
-    async def _answer(self, _: Any, receive: Any, send: Any) -> None:
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
         with self._hold:
-            headers = [(b"content-type", self._media_type.encode()), *_LIVE, *self._extra]
-            start = {
-                "type": "http.response.start",
-                "status": self.status_code,
-                "headers": headers,
-            }
-            first = await anext(self._chunks, None)  # what is wrong shows before the answer begins
-            await send(start)
-            self._sent_at = anyio.current_time()
-            if first is not None:
-                await self._carry(first, receive, send)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]  # a generator
+                first = await anext(chunks, None)  # what is wrong shows before the answer begins
+                await send(self._start())
+                self._sent_at = anyio.current_time()
+                if first is not None and scope["method"] != "HEAD":
+                    await self._carry(first, chunks, receive, send)
+                await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _carry(self, first: bytes, receive: Receive, send: Send) -> None:
+    def _start(self) -> MutableMapping[str, Any]:
+        headers = [(b"content-type", self._media_type.encode()), *_LIVE, *self._extra]
+        return {"type": "http.response.start", "status": self.status_code, "headers": headers}
+
+    async def _carry(
+        self, first: bytes, chunks: AsyncIterator[bytes], receive: Receive, send: Send
+    ) -> None:
         with self._stopping.waiting():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
                 if self._ping:
                     tasks.start_soon(self._keep_alive, send)
                 await self._send(first, send)
-                async with aclosing(self._chunks) as chunks:  # type: ignore[type-var]  # a generator
-                    async for chunk in chunks:
-                        await self._send(chunk, send)
+                async for chunk in chunks:
+                    await self._send(chunk, send)
                 tasks.cancel_scope.cancel()
 
     async def _send(self, chunk: bytes, send: Send) -> None:

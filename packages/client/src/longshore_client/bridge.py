@@ -68,7 +68,6 @@ class Bridge:
 
     def end_streams(self) -> None:
         """End what still follows in other threads: closing would wait for it otherwise."""
-
         self._ended = True
 
         def cancel() -> None:

@@ -36,6 +36,8 @@ from longshore_client.transport import Transport, path
 
 #: seconds for telling the server that a job will not get its inputs
 _LAST_WORDS = 5.0
+#: jobs of `map` that are waited for at a time: a server lets a token follow so many and no more
+_WATCHED = 32
 
 
 class LongshoreClient:
@@ -208,7 +210,8 @@ class LongshoreClient:
         going: set[str] = set()
         for one, values in _with_parameters(inputs, parameters):
             while len(going) >= concurrency:
-                going -= {await _first_final([job for job in window if job.id in going])}
+                unfinished = [job for job in window if job.id in going]
+                going -= {await _first_final(unfinished[:_WATCHED])}
                 while window and window[0].id not in going:
                     yield window.popleft()
             window.append(await self.run(workflow, inputs=one, parameters=values))

@@ -177,4 +177,9 @@ def _tell(exc: Exception) -> int:
     hint = getattr(exc, "hint", "")
     if hint:
         say(f"hint: {hint}")
-    return 2 if getattr(exc, "is_request", False) else 1
+    if getattr(exc, "is_request", False):
+        return 2
+    request_id = getattr(exc, "request_id", None)
+    if request_id:
+        say(f"the provider finds it as request {request_id}")
+    return 1

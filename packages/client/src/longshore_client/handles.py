@@ -9,7 +9,7 @@ import httpx2
 
 from longshore_client import streams, uploads
 from longshore_client.downloads import Download
-from longshore_client.errors import JobFailed, NotFound
+from longshore_client.errors import JobFailed, NotFound, RateLimited
 from longshore_client.models import Event, Job
 from longshore_client.session import Advance, Json
 from longshore_client.sources import Given, open_source
@@ -193,7 +193,10 @@ class JobHandle:
             "GET", path("jobs", self.id), headers=headers, limit=_LONG_POLL + ANSWER_LIMIT
         )
         began = anyio.current_time()
-        answer = await self._transport.ask(exchange)
+        try:
+            answer = await self._transport.ask(exchange)
+        except RateLimited:  # as many wait as may: then it is looked at now and then
+            return await self.refresh()
         if answer.status_code != httpx2.codes.NOT_MODIFIED and self._keep(answer).raw != job.raw:
             return self.last or job
         if anyio.current_time() - began < _LOOK:  # a server, or a proxy, that does not hold answers

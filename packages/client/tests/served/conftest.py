@@ -1,13 +1,12 @@
 """A real server, `longshore serve` as a process of its own, which tests kill and start again."""
 
-import asyncio
 import contextlib
-import os
 import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from longshore_client import Client, NotFound, Retry
+from longshore_client import Client
 
 try:
     from tests.support import end_processes_of, until
@@ -30,6 +29,7 @@ _PROGRAM = "import sys; from longshore_api.serve import serve; sys.exit(serve(sy
 _SETTINGS = """\
 [limits]
 requests_per_second = {rate}
+burst = {burst}
 [workflows]
 directory = "workflows"
 [backends.local]
@@ -56,13 +56,6 @@ command = ["/bin/cp", "{inputs.data}", "{outputs.data}"]
 kind = "file"
 max_size = "2 GiB"
 """,
-    "pieces": """\
-id = "pieces"
-command = ["/bin/cp", "{inputs.data}", "{outputs.data}"]
-[inputs.data]
-kind = "file"
-max_size = "2 GiB"
-""",
     "names": """\
 id = "names"
 command = ["/bin/sh", "-c", "cd $LS_INPUT_DATA && find . -type f | sort > $LS_OUTPUT_DATA"]
@@ -75,14 +68,16 @@ id = "talk"
 command = ["/bin/sh", "/workflow/talk.sh"]
 [inputs.gate]
 kind = "file"
-[parameters]
-type = "object"
-[parameters.properties.lines]
-type = "integer"
 """,
     "break": """\
 id = "break"
 command = ["/bin/sh", "-c", "echo it breaks; exit 3"]
+[parameters]
+type = "object"
+additionalProperties = false
+[parameters.properties.n]
+type = "integer"
+maximum = 5
 """,
 }
 #: writes a line at a time until the file whose name came as an input is there
@@ -104,12 +99,12 @@ def _free_port() -> int:
 class Served:
     """A server, its state, and its tokens."""
 
-    def __init__(self, directory: Path, rate: int) -> None:
+    def __init__(self, directory: Path, rate: int, burst: int) -> None:
         self.home = directory / "state"
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._config = directory / "longshore.toml"
-        self._config.write_text(_SETTINGS.format(rate=rate))
+        self.config = directory / "longshore.toml"
+        self.config.write_text(_SETTINGS.format(rate=rate, burst=burst))
         self._said = directory / "stderr"
         workflows = directory / "workflows"
         workflows.mkdir()
@@ -118,14 +113,16 @@ class Served:
         (workflows / "talk.sh").write_text(_TALK)
         self.process: subprocess.Popen[bytes] | None = None
         self.token = ""
+        self.starts = 0
 
     def start(self) -> None:
         """Start it, and return when it answers."""
         argv = [sys.executable, "-c", _PROGRAM, "--state", str(self.home)]
-        argv += ["--config", str(self._config), "--port", str(self.port)]
+        argv += ["--config", str(self.config), "--port", str(self.port)]
         with self._said.open("ab") as said:
             self.process = subprocess.Popen(argv, stderr=said, stdout=said)
         until(self._answers, "the server to answer")
+        self.starts += 1
         if not self.token:
             self.token = self._consumer()
 
@@ -140,7 +137,8 @@ class Served:
     def admin_token(self) -> str:
         """The token that the first start shows once."""
         shown = re.compile(r"ls_[A-Za-z0-9_-]{43}")
-        return until(lambda: shown.search(self._said.read_text()), "the admin token")[0]
+        found: list[str] = until(lambda: shown.findall(self._said.read_text()), "the admin token")
+        return found[0]
 
     def _consumer(self) -> str:
         with Client(self.url, self.admin_token) as admin:
@@ -158,6 +156,13 @@ class Served:
         assert self.process is not None
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(20)
+
+    def restart(self) -> threading.Thread:
+        """Kill it and start it again, while the caller goes on with what it does."""
+        self.kill()
+        thread = threading.Thread(target=self.start)
+        thread.start()
+        return thread
 
     def client(self, **more: Any) -> Client:
         """Return a client of the consumer."""
@@ -180,8 +185,8 @@ def start_server(
         pytest.skip("the package longshore-api is not installed")
     opened: list[Served] = []
 
-    def start(rate: int = 0) -> Served:
-        server = Served(tmp_path_factory.mktemp("served"), rate)
+    def start(rate: int = 0, burst: int = 1000) -> Served:
+        server = Served(tmp_path_factory.mktemp("served"), rate, burst)
         opened.append(server)
         server.start()
         return server

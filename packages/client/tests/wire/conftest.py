@@ -146,9 +146,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _json(self, status: int, body: Any, **headers: str) -> None:
         content = b"" if body is None else json.dumps(body).encode()
-        self._bytes(status, content, **headers)
+        self._bytes(status, content, None, **headers)
 
-    def _bytes(self, status: int, content: bytes, cut: int | None = None, **headers: str) -> None:
+    def _bytes(
+        self, status: int, content: bytes, cut: int | None = None, /, **headers: str
+    ) -> None:
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name.replace("_", "-"), value)
@@ -158,35 +160,42 @@ class Handler(BaseHTTPRequestHandler):
 
     def _route(self, seen: Seen, cut: int | None = None) -> None:
         parts = urlsplit(seen.path)
-        query = parse_qs(parts.query)
         job = f"/v1/jobs/{JOB_ID}"
-        provider = self.provider
         if parts.path == "/v1/jobs" and seen.method == "POST":
-            known = seen.headers["idempotency-key"] in provider.keys
-            provider.keys[seen.headers["idempotency-key"]] = JOB_ID
-            is_missing = provider.input_state == "missing"
-            uploads = {"data": provider.upload()} if is_missing else {}
-            return self._json(200 if known else 201, {**provider.job(), "uploads": uploads})
-        if parts.path == f"{job}/events":
-            return self._events(seen, query, cut)
-        if parts.path == f"{job}/logs":
-            start = int(query.get("start", ["0"])[0])
-            return self._bytes(200, provider.log[start:], cut)
-        if parts.path.startswith("/blobs/"):
-            return self._blob(seen, cut)
-        if parts.path.startswith(f"{job}/inputs/"):
-            return self._input(seen)
-        if parts.path == f"{job}/outputs/data":
-            return self._json(307, None, Location=f"{provider.blob_base}/blobs/out?signature=x")
-        if parts.path in {f"{job}/start", f"{job}/cancel"}:
-            provider.state = "QUEUED" if parts.path.endswith("start") else "CANCELED"
+            self._submit(seen)
+        elif parts.path == f"{job}/events":
+            self._events(seen, parse_qs(parts.query), cut)
+        elif parts.path == f"{job}/logs":
+            start = int(parse_qs(parts.query).get("start", ["0"])[0])
+            self._bytes(200, self.provider.log[start:], cut)
+        elif parts.path.startswith("/blobs/"):
+            self._blob(seen, cut)
+        elif parts.path.startswith(f"{job}/inputs/"):
+            self._input(seen)
+        elif parts.path == f"{job}/outputs/data":
+            self._json(307, None, Location=f"{self.provider.blob_base}/blobs/out?signature=x")
+        else:
+            self._plain(parts.path, job)
+
+    def _submit(self, seen: Seen) -> None:
+        provider = self.provider
+        key = seen.headers["idempotency-key"]
+        is_known = key in provider.keys
+        provider.keys[key] = JOB_ID
+        uploads = {"data": provider.upload()} if provider.input_state == "missing" else {}
+        self._json(200 if is_known else 201, {**provider.job(), "uploads": uploads})
+
+    def _plain(self, path: str, job: str) -> None:
+        provider = self.provider
+        if path in {f"{job}/start", f"{job}/cancel"}:
+            provider.state = "QUEUED" if path.endswith("start") else "CANCELED"
         answers: dict[str, Any] = {
             "/v1/me": {"tenant": "acme", "role": "consumer", "workflows": ["copy"]},
             "/v1/workflows": {"items": provider.workflows, "next": None},
             "/v1/jobs": {"items": [provider.job()], "next": None},
             f"{job}/outputs": {"items": provider.outputs()},
         }
-        self._json(200, answers.get(parts.path, provider.job()), ETag='"1"')
+        self._json(200, answers.get(path, provider.job()), ETag='"1"')
 
     def _events(self, seen: Seen, query: dict[str, list[str]], cut: int | None) -> None:
         provider = self.provider

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +29,9 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def output(provider: Any, client: Client) -> Iterator[Output]:
+def output(provider: Any, client: Client) -> Output:
     provider.output = os.urandom(5 * SEGMENT + 77)
-    yield client.job(JOB_ID).outputs["data"]
+    return client.job(JOB_ID).outputs["data"]
 
 
 def ranges(provider: Any) -> list[str]:

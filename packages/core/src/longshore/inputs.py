@@ -128,7 +128,8 @@ class Inputs:
         if job.state is not JobState.CREATED:
             return InputState("missing")
         sent = await self._storage.sent(ticket)
-        if is_whole(ticket, sent):
+        # a commit that was cut off: the storage has it, and its upload takes nothing any more
+        if is_whole(ticket, sent) or (not sent and await self._storage.stat(ticket.key)):
             return InputState("uploaded", sent)
         return InputState("missing", sent, await self.sign(job, name))
 
@@ -187,7 +188,8 @@ class Inputs:
         """Commit an uploaded input, and check it; return the job that has it.
 
         Raises:
-            NotFound: the job waits for no such input, or nothing was uploaded.
+            NotFound: the job waits for no such input.
+            InputsMissing: nothing was uploaded, or not all.
             Conflict: the job has started without it.
             DataRefused: it is not what was announced, or larger than the workflow allows.
             RequestInvalid: an env input with lines or names that are not allowed.
@@ -204,7 +206,10 @@ class Inputs:
         )
         if transfer.receipt.size not in (None, said.size):
             raise DataRefused(f"input {name!r} was announced with {transfer.receipt.size} bytes")
-        await self._storage.commit(transfer.ticket, said)
+        try:
+            await self._storage.commit(transfer.ticket, said)
+        except NotFound as exc:
+            raise InputsMissing([name]) from exc
         if workflow.inputs[name].kind is InputKind.ENV:
             await self._check_env(job, workflow.inputs[name], transfer)
         done = attrs.evolve(transfer, state=TransferState.COMMITTED)
@@ -258,7 +263,7 @@ class Inputs:
                 continue
             try:
                 job = await self.complete(job, workflow, transfer.name, UploadReceipt(), by=by)
-            except NotFound:
+            except InputsMissing:
                 if declared.required or transfer.announced:
                     missing.append(transfer.name)
         if missing:

@@ -49,8 +49,7 @@ class Logs:
             Denied: the workflow does not show its log, or not yet.
         """
         while True:
-            job = await self._service.job(tenant, job_id)
-            await self._check(job)
+            job = await self.check(tenant, job_id)
             async for chunk in self._chunks(job, start):
                 start += len(chunk)
                 yield chunk
@@ -58,7 +57,9 @@ class Logs:
                 return
             await self._clock.sleep(_LOOK_AGAIN)
 
-    async def _check(self, job: Job) -> None:
+    async def check(self, tenant: str | None, job_id: str) -> Job:
+        """Return a job whose log may be read now; raises as ``read``."""
+        job = await self._service.job(tenant, job_id)
         rule = (await self._service.workflow_of(job)).release.logs
         if rule is LogRule.NONE:
             raise Denied("this workflow keeps its log to the provider", reason="log-withheld")
@@ -68,6 +69,7 @@ class Logs:
                 reason="log-withheld",
                 hint="ask again when the job is final",
             )
+        return job
 
     async def _chunks(self, job: Job, start: int) -> AsyncIterator[bytes]:
         if not job.is_final:

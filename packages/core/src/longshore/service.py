@@ -144,7 +144,7 @@ class JobService:
             return await self._resume(kept, request, by)
         if kept.state is JobState.CREATED:
             kept = await self._feed(kept, request, workflow, by)
-        return Submission(kept, await self._open_uploads(kept), is_new=True)
+        return Submission(kept, await self._open_uploads(kept, is_new=True), is_new=True)
 
     async def _drop(self, uploads: Sequence[Transfer]) -> None:
         for one in uploads:
@@ -160,7 +160,7 @@ class JobService:
         if job.state is JobState.CREATED:
             await self._check_agreement(job)
             job = await self._feed(job, request, await self.workflow_of(job), by)
-        return Submission(job, await self._open_uploads(job), is_new=False)
+        return Submission(job, await self._open_uploads(job, is_new=False), is_new=False)
 
     async def _check_agreement(self, job: Job) -> None:
         """Let a job that was made before be started only while its agreement holds."""
@@ -207,13 +207,14 @@ class JobService:
             job = await self._ledger.change(job.id, lambda now: decisions.on_start(now, by))
         return job
 
-    async def _open_uploads(self, job: Job) -> dict[str, SignedUpload]:
+    async def _open_uploads(self, job: Job, *, is_new: bool) -> dict[str, SignedUpload]:
         if job.state is not JobState.CREATED:
             return {}
         return {
             one.name: await self.inputs.sign(job, one.name)
             for one in await self._store.transfers(job.id, 0)
             if one.state is TransferState.OPEN
+            and (is_new or await self._storage.stat(one.ticket.key) is None)  # see Inputs.state
         }
 
     async def upload(self, tenant: str, job_id: str, name: str) -> SignedUpload:

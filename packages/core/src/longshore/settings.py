@@ -76,7 +76,8 @@ class LimitsSettings:
     ``requests_per_second`` of a token are answered, and ``burst`` at once (0: no limit).
     ``streams`` are the logs and events that one token may follow at a time, ``all_streams`` those
     of all. ``body`` is the size of a JSON request. ``requests_at_once`` are worked on at a time;
-    more are asked to come again.
+    more are asked to come again. Of more than ``connections`` those that wait longest for their
+    clients are closed.
     """
 
     requests_per_second: float = attrs.field(default=200.0, validator=attrs.validators.ge(0))
@@ -84,6 +85,7 @@ class LimitsSettings:
     streams: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     all_streams: int = attrs.field(default=2000, validator=attrs.validators.ge(1))
     requests_at_once: int = attrs.field(default=256, validator=attrs.validators.ge(1))
+    connections: int = attrs.field(default=10_000, validator=attrs.validators.ge(1))
     body: Size = Size(1024**2)
 
 

@@ -86,8 +86,7 @@ class Lending:
                 if begun:
                     await _run(keep, arrival, begun, limiter=threads)
                 while taken.count < length:
-                    if not await _comes(anyio.wait_readable, lent, stall):
-                        raise hangs(stall)
+                    await _something(lent, stall)
                     await self._slice(_receive, lent, length, taken, arrival, limiter=threads)
         except BaseException:
             self._connection.leave(taken.count - len(begun))
@@ -120,6 +119,11 @@ class Lending:
         except (ConnectionError, Disconnected) as exc:
             self._connection.cut()
             raise Disconnected from exc
+
+
+async def _something(lent: socket.socket, stall: float) -> None:
+    if not await _comes(anyio.wait_readable, lent, stall):
+        raise hangs(stall)
 
 
 def hangs(stall: float) -> Conflict:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from litestar import Response, delete, get, post
+from litestar import Response, delete, post
 from litestar.params import JSONBody, Parameter
 
 from longshore.errors import Problem as Mistake, RequestInvalid
@@ -17,6 +17,7 @@ from longshore.models import (
 from longshore_api.answers import answer
 from longshore_api.docs import errors
 from longshore_api.requests import ROLE, GivenCaller, GivenProvider
+from longshore_api.routing import get
 from longshore_api.schemas.access import (
     Agreement,
     AgreementPage,

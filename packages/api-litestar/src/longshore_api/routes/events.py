@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.params import HeaderParameter, Parameter
 
 from longshore.models import Caller
@@ -14,12 +14,16 @@ from longshore_api.errors import Malformed
 from longshore_api.provider import Provider, tenant_of
 from longshore_api.requests import GivenCaller, GivenProvider
 from longshore_api.routes.jobs import READ, JobId
+from longshore_api.routing import get
 from longshore_api.schemas.jobs import EventPage
 from longshore_api.streaming import StreamAnswer
 
 PAGE = 1000
+#: seconds of silence after which a stream says that it lives
+PING_AFTER = 15.0
 _STREAM = "text/event-stream"
-_LAST = 2**63 - 1
+#: the largest number that every reader of JSON has
+_LAST = 2**53
 
 
 @get("/v1/jobs/{job_id:str}/events", opt=READ,
@@ -59,6 +63,7 @@ def _stream(provider: Provider, caller: Caller, job_id: str, after: int) -> Stre
         stopping=provider.stopping,
         hold=provider.streams.hold(caller.token),
         ping=b": ping\n\n",
+        ping_after=PING_AFTER,
     )
 
 

@@ -2,20 +2,24 @@
 
 from typing import Annotated, Any
 
-from litestar import Response, get, post
+from litestar import Response, post
 from litestar.params import JSONBody, Parameter
 
+from longshore.models import Role
 from longshore_api.answers import answer, job_answer
 from longshore_api.docs import errors
-from longshore_api.requests import GivenCaller, GivenProvider
-from longshore_api.routes.jobs import READ, WRITE, JobId
+from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
+from longshore_api.routes.jobs import JobId
+from longshore_api.routing import get
 from longshore_api.schemas.jobs import Completion, InputState, Job
 from longshore_api.uploads import upload_to_wire
 
+#: what shows how to send bytes may send them
+FEED = {SCOPE: "data:write", ROLE: (Role.CONSUMER,)}
 Name = Annotated[str, Parameter(description="a declared name", max_length=255)]
 
 
-@get("/v1/jobs/{job_id:str}/inputs/{name:str}", opt=READ,
+@get("/v1/jobs/{job_id:str}/inputs/{name:str}", opt=FEED,
      responses=errors(401, 403, 404, 422, 429, 503))  # fmt: skip
 async def get_input(
     job_id: JobId, name: Name, caller: GivenCaller, provider: GivenProvider
@@ -29,7 +33,7 @@ async def get_input(
     return answer({"name": name, "state": found.state, "sent": sent, "upload": upload})
 
 
-@post("/v1/jobs/{job_id:str}/inputs/{name:str}/complete", status_code=200, opt=WRITE,
+@post("/v1/jobs/{job_id:str}/inputs/{name:str}/complete", status_code=200, opt=FEED,
       responses=errors(400, 401, 403, 404, 409, 413, 415, 422, 429, 503))  # fmt: skip
 async def complete_input(
     job_id: JobId,

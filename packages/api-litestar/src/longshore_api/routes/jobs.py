@@ -4,7 +4,7 @@ from contextlib import aclosing
 from typing import Annotated, Any
 
 import anyio.to_thread
-from litestar import Response, delete, get, post
+from litestar import Response, delete, post
 from litestar.params import HeaderParameter, JSONBody, Parameter, QueryParameter
 
 from longshore.models import Caller, Job as CoreJob, JobState, Role
@@ -16,6 +16,7 @@ from longshore_api.errors import Malformed, PreconditionFailed
 from longshore_api.listing import encode_page
 from longshore_api.provider import Provider, tenant_of
 from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
+from longshore_api.routing import get
 from longshore_api.schemas.jobs import Job, JobPage, NewJob, SubmittedJob
 from longshore_api.uploads import uploads_to_wire
 from longshore_api.views import etag_of, names_seq

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, nullcontext
 from typing import Annotated, Any
 
-from litestar import Response, get
+from litestar import Response
 from litestar.params import HeaderParameter, Parameter
 
 from longshore.models import Caller, Role
@@ -14,6 +14,7 @@ from longshore_api.provider import Provider, tenant_of
 from longshore_api.ranges import ByteRange, parse_range
 from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
 from longshore_api.routes.jobs import JobId
+from longshore_api.routing import get
 from longshore_api.streaming import StreamAnswer
 
 READ = {SCOPE: "jobs:read", ROLE: (Role.CONSUMER, Role.ADMIN)}
@@ -33,21 +34,33 @@ async def read_log(
     provider: GivenProvider,
     *,
     follow: Annotated[bool, Parameter(description="go on until the job has ended")] = False,
-    start: Annotated[int, Parameter(ge=0, le=2**63 - 1, description="from this byte on")] = 0,
+    start: Annotated[int, Parameter(ge=0, le=2**53, description="from this byte on")] = 0,
     span: Annotated[str | None, HeaderParameter(name="Range", max_length=100)] = None,
 ) -> Response[str]:
     """Read what the worker printed; kept after the job. A range is at most 4 MiB of it."""
     wanted = None if follow else parse_range(span)
     if wanted is not None:
         return await _piece(provider, caller, job_id, wanted)  # type: ignore[return-value]  # bytes of it
-    chunks = provider.logs.read(tenant_of(caller), job_id, start=start, follow=follow)
+    tenant = tenant_of(caller)
+    chunks = provider.logs.read(tenant, job_id, start=start, follow=follow)
     return StreamAnswer(
-        chunks,
+        _at_once(provider, tenant, job_id, chunks) if follow else chunks,
         media_type=_TEXT,
         stopping=provider.stopping,
         hold=provider.streams.hold(caller.token) if follow else nullcontext(),
         headers=[(name.encode(), value.encode()) for name, value in _SAFE.items()],
     )
+
+
+async def _at_once(
+    provider: Provider, tenant: str | None, job_id: str, chunks: AsyncIterator[bytes]
+) -> AsyncIterator[bytes]:
+    """Yield nothing, then the chunks: the answer begins though none may come for long."""
+    await provider.logs.check(tenant, job_id)
+    yield b""
+    async with aclosing(chunks) as open_chunks:  # type: ignore[type-var]  # a generator
+        async for chunk in open_chunks:
+            yield chunk
 
 
 async def _piece(

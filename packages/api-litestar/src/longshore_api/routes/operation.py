@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.to_thread
-from litestar import Request, Response, get
+from litestar import Request, Response
 from litestar.params import FromPath, HeaderParameter
 
 from longshore.models import Role
@@ -14,6 +14,7 @@ from longshore_api.errors import UnknownRoute
 from longshore_api.openapi import make_document
 from longshore_api.provider import Provider
 from longshore_api.requests import ROLE, GivenProvider
+from longshore_api.routing import get
 from longshore_api.schemas.operation import Alive, Ready
 
 if TYPE_CHECKING:

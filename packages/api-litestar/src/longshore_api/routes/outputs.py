@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from litestar import Response, get
+from litestar import Response
 
 from longshore.models import Role
 from longshore.wire import outputs_to_wire
@@ -11,6 +11,7 @@ from longshore_api.docs import errors
 from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
 from longshore_api.routes.inputs import Name
 from longshore_api.routes.jobs import JobId
+from longshore_api.routing import get
 from longshore_api.schemas.jobs import Outputs
 
 READ = {SCOPE: "data:read", ROLE: (Role.CONSUMER,)}

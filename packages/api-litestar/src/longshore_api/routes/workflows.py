@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from litestar import Response, delete, get, put
+from litestar import Response, delete, put
 from litestar.params import JSONBody, Parameter
 
 from longshore.definitions import parse_workflow
@@ -12,6 +12,7 @@ from longshore.wire import workflow_to_wire
 from longshore_api.answers import answer
 from longshore_api.docs import errors
 from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
+from longshore_api.routing import get
 from longshore_api.schemas.workflows import Workflow, WorkflowList
 
 WorkflowId = Annotated[str, Parameter(description="a workflow's id", max_length=255)]

@@ -6,20 +6,47 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Struct
 
+from longshore.models import SCOPES, AtEnd
+
 Time = Annotated[datetime, Meta(tz=True)]
+# what stands in ``extra_json_schema`` is checked by the core, which names every mistake at once
+Scope = Annotated[str, Meta(extra_json_schema={"enum": list(SCOPES)})]
+WorkflowId = Annotated[
+    str,
+    Meta(
+        description='an id, or "*" for all',
+        extra_json_schema={"pattern": "^([a-z0-9][a-z0-9-]{0,62}|\\*)$"},
+    ),
+]
 
 
 class NewAgreement(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
     """What a tenant may do, and until when."""
 
-    tenant: Annotated[str, Meta(examples=["acme"], max_length=63)]
-    workflows: Annotated[list[str], Meta(examples=[["wordcount"]], min_length=1, max_length=1000)]
+    tenant: Annotated[
+        str,
+        Meta(
+            examples=["acme"],
+            max_length=63,
+            extra_json_schema={"pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]*$"},
+        ),
+    ]
+    workflows: Annotated[
+        list[WorkflowId], Meta(examples=[["wordcount"]], min_length=1, max_length=1000)
+    ]
     valid_from: Time | None = None
     valid_until: Time | None = None
     at_end: Annotated[
-        str, Meta(description='"stop" ends jobs with the agreement, "drain" lets them end')
+        str,
+        Meta(
+            description='"stop" ends jobs with the agreement, "drain" lets them end',
+            extra_json_schema={"enum": [str(one) for one in AtEnd]},
+        ),
     ] = "stop"
-    quotas: dict[str, Any] = msgspec.field(default_factory=dict)
+    quotas: Annotated[
+        dict[str, Any],
+        Meta(description="none in this version", extra_json_schema={"maxProperties": 0}),
+    ] = msgspec.field(default_factory=dict)
 
 
 class Agreement(Struct, frozen=True, rename="camel"):
@@ -47,7 +74,7 @@ class NewToken(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
 
     expires_at: Time | None = None
     scopes: (
-        Annotated[list[str], Meta(examples=[["jobs:read", "data:read"]], min_length=1)] | None
+        Annotated[list[Scope], Meta(examples=[["jobs:read", "data:read"]], min_length=1)] | None
     ) = None
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from longshore.errors import Problem as Mistake, RequestInvalid
 from longshore.models import AnnouncedInput, InlineInput, JobRequest
 from longshore.transfer import UploadReceipt
 from longshore_api.errors import Malformed
@@ -54,7 +55,10 @@ class NewJob(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
         dict[str, Any], Meta(description="by the workflow's JSON Schema", examples=[{"top": 5}])
     ] = msgspec.field(default_factory=dict)
     inputs: Annotated[
-        dict[str, InputGiven],
+        dict[
+            str,
+            Annotated[InputGiven, Meta(extra_json_schema={"minProperties": 1, "maxProperties": 1})],
+        ],
         Meta(description="by name", examples=[{"text": {"text": "to be or not to be\n"}}]),
     ] = msgspec.field(default_factory=dict)
     resources: Annotated[
@@ -96,11 +100,12 @@ class Completion(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"
         """Return the core's receipt.
 
         Raises:
-            Malformed: the parts are not numbered 1, 2, ...
+            RequestInvalid: the parts are not numbered 1, 2, ...
         """
         numbers = [part.number for part in self.parts]
         if numbers != list(range(1, len(numbers) + 1)):
-            raise Malformed("must be numbered 1, 2, ... in order", pointer="/parts")
+            mistake = Mistake("/parts", "must be numbered 1, 2, ... in order")
+            raise RequestInvalid("the upload has mistakes", [mistake])
         tags = tuple(part.etag.strip('"') for part in self.parts)
         return UploadReceipt(size=self.size, sha256=self.sha256, parts=tags)
 

@@ -1,0 +1,105 @@
+"""The service with one protecting rule taken out, or with one of its numbers made small.
+
+Used by the program that ``mutated`` returns: to show that a test would see what is lost, and to
+have happen in a second what takes minutes. No product code knows of any of it.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from tests.kill import service as killed
+
+from longshore.errors import StoreUnavailable
+from longshore.models import Job, JobEvent
+from longshore.storages.local import LocalStorage
+from longshore.stores.sqlite import SQLiteStore
+from longshore.supervisor import supervisor as supervising
+from longshore.transfer import Transfer
+from longshore_api import connection, server
+from longshore_api.serve import serve
+
+ROOT = Path(__file__).parents[2]
+#: bytes of a part of an upload
+PART = 64 * 1024
+PATIENCE = connection.Patience(head=0.6, body=0.8, unread=1.0, end=0.6)
+
+_add = SQLiteStore.add
+_later: list[tuple[Any, ...]] = []
+
+
+async def answer_first(
+    self: SQLiteStore,
+    job: Job,
+    events: Sequence[JobEvent],
+    transfers: Sequence[Transfer] = (),
+) -> Job:
+    """Say that a job is kept, and keep it with the next one."""
+    waiting = list(_later)
+    _later[:] = [(job, events, transfers)]
+    for earlier in waiting:
+        await _add(self, *earlier)
+    return job
+
+
+async def keep_or_not(
+    self: SQLiteStore,
+    job: Job,
+    events: Sequence[JobEvent],
+    transfers: Sequence[Transfer] = (),
+) -> Job:
+    """Say that a job is kept whether or not it could be."""
+    try:
+        return await _add(self, job, events, transfers)
+    except StoreUnavailable:
+        return job
+
+
+def small_parts() -> None:
+    """Send uploads in parts that a test can afford."""
+    LocalStorage.__init__.__kwdefaults__["part_size"] = PART  # type: ignore[index]  # it has one
+
+
+def short_patience() -> None:
+    """Look at the connections often, and give their clients little time."""
+    server.PATIENCE = PATIENCE
+    server.LOOKS = 1
+
+
+def no_patience() -> None:
+    """Let clients take as long as they like, as uvicorn does."""
+    server.PATIENCE = connection.Patience(head=1e9, body=1e9, unread=1e9, end=1e9)
+
+
+def second_look() -> None:
+    """Give an attempt up after two looks: a test has no time for ten seconds between them."""
+    supervising.SECOND_LOOK = timedelta(seconds=0.2)
+
+
+MUTATIONS: dict[str, Callable[[], None]] = {
+    "slow-engine": killed.MUTATIONS["slow-engine"],
+    "key-later": killed.MUTATIONS["key-later"],
+    "answer-first": lambda: setattr(SQLiteStore, "add", answer_first),
+    "keep-or-not": lambda: setattr(SQLiteStore, "add", keep_or_not),
+    "small-parts": small_parts,
+    "short-patience": short_patience,
+    "no-patience": no_patience,
+    "second-look": second_look,
+}
+
+
+def mutated(*names: str) -> str:
+    """Return a program for ``tests.serving.serving``."""
+    return (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); "
+        "from tests.http_faults.mutations import main; "
+        f"sys.exit(main({names!r}, sys.argv[1:]))"
+    )
+
+
+def main(names: Sequence[str], argv: Sequence[str]) -> int:
+    """Apply the mutations, and serve."""
+    for name in names:
+        MUTATIONS[name]()
+    return serve(argv)
