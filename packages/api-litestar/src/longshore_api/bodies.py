@@ -40,26 +40,33 @@ def check_sent(body: bytes, media_type: str | None) -> None:
         )
 
 
-async def read_body(receive: Receive, limit: int) -> bytes:
+async def read_body(receive: Receive, limit: int, announced: str | None) -> bytes:
     """Return the body of a request, which may have ``limit`` bytes.
 
+    ``announced`` is its ``Content-Length``, where it has one.
+
     Raises:
-        TooLarge: it has more; the rest is not read.
+        TooLarge: it has more; the rest is not read, and nothing where that was announced.
         Disconnected: the client is gone.
     """
     body = b""
+    if announced is not None and int(announced) > limit:  # the parser let digits through only
+        raise _too_large(limit)
     while True:
         message = await receive()
         if message["type"] != "http.request":
             raise Disconnected
         body += bytes(message.get("body", b""))
         if len(body) > limit:
-            raise TooLarge(
-                f"the body has more than {format_size(limit)}",
-                hint="send large inputs as uploads",
-            )
+            raise _too_large(limit)
         if not message.get("more_body", False):
             return body
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(
+        f"the body has more than {format_size(limit)}", hint="send large inputs as uploads"
+    )
 
 
 def decode(body: bytes, kind: type[T]) -> T:

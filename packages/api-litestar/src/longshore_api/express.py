@@ -20,7 +20,13 @@ _JOBS = "/v1/jobs"
 _JOB = f"{_JOBS}/"
 #: the headers that the handlers look at, and the most characters that are taken here
 _WANTED: Mapping[bytes, int] = MappingProxyType(
-    {b"content-type": 1000, b"if-none-match": 1000, b"prefer": 100, b"idempotency-key": 255}
+    {
+        b"content-length": 19,
+        b"content-type": 1000,
+        b"if-none-match": 1000,
+        b"prefer": 100,
+        b"idempotency-key": 255,
+    }
 )
 _LONGEST_ID = 64
 
@@ -96,7 +102,8 @@ async def _submit_job(scope: Scope, receive: Receive, headers: Headers) -> Respo
     state = scope["state"]
     scope["path_template"] = _JOBS
     check_access(state["caller"], submit_job)
-    body = await read_body(receive, state["provider"].limits.body)
+    limit = state["provider"].limits.body
+    body = await read_body(receive, limit, headers.get(b"content-length"))
     check_sent(body, headers.get(b"content-type"))
     return await submit_job.fn(  # type: ignore[no-any-return]  # as above
         data=decode(body, NewJob),

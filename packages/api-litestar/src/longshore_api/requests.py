@@ -27,7 +27,8 @@ class StrictRequest(Request[Any, Any, Any]):
         if "longshore_body" not in self.state:
             wanted = self._wanted()
             limit = provider_of(self).limits.body
-            content = await read_body(self.receive, limit)
+            announced = self.headers.get("content-length")
+            content = await read_body(self.receive, limit, announced)
             if wanted is not None:
                 check_sent(content, self.headers.get("content-type"))
             self.state.longshore_body = content

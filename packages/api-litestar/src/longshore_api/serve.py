@@ -10,7 +10,6 @@ from typing import Any
 
 import anyio
 
-from longshore.collector import collect_rarely
 from longshore.embedded import default_home
 from longshore.errors import LongshoreError
 from longshore.settings import Settings, load_table, parse_settings
@@ -87,7 +86,6 @@ def _run(settings: Settings, table: dict[str, Any], home: Path) -> int:
     from longshore_api.logging_setup import logging_to  # noqa: PLC0415 - as the next
     from longshore_api.server import run_server  # noqa: PLC0415 - uvicorn; not for --help
 
-    collect_rarely()
     with logging_to(settings.service.log):
         try:
             anyio.run(

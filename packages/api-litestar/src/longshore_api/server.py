@@ -14,6 +14,7 @@ import anyio.to_thread
 import uvicorn
 
 from longshore.background import background
+from longshore.collector import collect_rarely
 from longshore.embedded import open_embedded
 from longshore.errors import SettingsInvalid
 from longshore.settings import LimitsSettings, LogForm, ServiceSettings, Settings
@@ -159,6 +160,7 @@ async def _serve(
         server.provider = provider
         doorway.open(await anyio.to_thread.run_sync(layers.make_service, provider))
         await layers.announce(provider, home, server.address)
+        collect_rarely()  # now that everything is there that stays
         await server.ended.wait()
 
 

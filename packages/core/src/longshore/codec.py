@@ -19,7 +19,9 @@ T = TypeVar("T")
 
 def format_time(at: datetime) -> str:
     """Return ``at`` as RFC 3339 in UTC, with microseconds."""
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    if at.tzinfo is not UTC:
+        at = at.astimezone(UTC)
+    return at.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def parse_time(text: str) -> datetime:

@@ -116,7 +116,7 @@ def parameter_environment(values: Mapping[str, Any]) -> dict[str, str]:
     problems: list[Problem] = []
     for name, value in values.items():
         variable = PREFIX + environment_name(name)
-        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else _dumps(value)
         if not _NAME.match(name):
             problems.append(Problem(pointer("parameters", name), "is no name of a parameter"))
         elif "\0" in text:
@@ -133,6 +133,8 @@ def parameter_environment(values: Mapping[str, Any]) -> dict[str, str]:
     return environment
 
 
+#: made once: ``json.dumps`` makes a new encoder for every call that is not the default's
+_dumps = json.JSONEncoder(ensure_ascii=False).encode
 _MOST_VALIDATORS = 256
 _validators: dict[int, tuple[Mapping[str, Any], "Draft202012Validator"]] = {}
 

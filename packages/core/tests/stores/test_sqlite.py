@@ -202,7 +202,7 @@ def test_many_processes_may_open_a_new_file_at_once(tmp_path: Path) -> None:
 
 
 async def test_a_lock_that_is_held_too_long_is_said(sqlite: SQLiteStore, tmp_path: Path) -> None:
-    sqlite._writer._connection.execute("PRAGMA busy_timeout = 10")
+    sqlite._writer._patience = 10
     with contextlib.closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as holder:
         holder.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="locked"):

@@ -116,14 +116,16 @@ class Blobs:
             if lending is not None and length is not None and length >= _DIRECT_FROM:
                 await lending.receive(length, arrival, self._threads, self._stall)
             else:
-                await self._receive(receive, arrival, grant.size)
+                await self._receive(receive, arrival, grant.size, length)
             return await self._run(arrival.finish)
         finally:
             with anyio.CancelScope(shield=True):
                 await self._run(arrival.close)
 
-    async def _receive(self, receive: Receive, arrival: Arrival, most: int) -> None:
-        pieces, waiting, more = list[bytes](), 0, True
+    async def _receive(
+        self, receive: Receive, arrival: Arrival, most: int, length: int | None
+    ) -> None:
+        pieces, waiting, total, more = list[bytes](), 0, 0, True
         while more:
             message: Message = {}
             with anyio.move_on_after(self._stall) as patience:
@@ -135,9 +137,12 @@ class Blobs:
             more = message.get("more_body", False)
             pieces.append(message.get("body", b""))
             waiting += len(pieces[-1])
+            total += len(pieces[-1])
             if waiting >= _CHUNK or waiting > most or not more:
                 await self._run(_keep, arrival, b"".join(pieces))
                 pieces, waiting = [], 0
+        if length not in {None, total}:
+            raise Malformed("the body ends before its announced length")
 
     async def _give(self, scope: Scope, headers: dict[bytes, bytes], send: Send, key: str) -> None:
         file, stored = await self._run(self._storage.open, key)

@@ -1,7 +1,7 @@
 """The socket of a request, lent to it: bytes go between it and a file without a detour.
 
 An HTTP server passes a body through the event loop in pieces of 64 KiB, each a copy or more. What
-is large goes instead from the socket to the disk in a thread, one MiB at a time, or by the kernel
+is large goes instead from the socket to the disk in a thread, or to the socket by the kernel
 alone (sendfile). A thread is held only while bytes flow: who waits for a client is the event loop.
 """
 
@@ -21,6 +21,7 @@ import anyio.to_thread
 from longshore.errors import Conflict
 from longshore.storages.abc import Arrival
 from longshore_api.bodies import Disconnected
+from longshore_api.errors import Malformed
 
 #: the key in ``scope["extensions"]``
 LENDING = "longshore.lending"
@@ -37,8 +38,8 @@ T = TypeVar("T")
 class Connection(Protocol):
     """What a server must be able to do so that its sockets can be lent."""
 
-    def take_over(self) -> tuple[bytes, int]:
-        """Stop reading; return what has come of the body, and the socket's descriptor."""
+    def take_over(self) -> tuple[bytes, bool, int]:
+        """Stop reading; return what has come of the body, if that is all, and the descriptor."""
         ...
 
     def give_back(self) -> None:
@@ -76,10 +77,13 @@ class Lending:
         What it raises is raised; then the server reads the rest, and the client can be answered.
 
         Raises:
+            Malformed: there are fewer bytes.
             Conflict: the client sent nothing for ``stall`` seconds.
             Disconnected: it left.
         """
-        begun, descriptor = self._connection.take_over()
+        begun, is_all, descriptor = self._connection.take_over()
+        if is_all and len(begun) < length:
+            raise Malformed("the body ends before its announced length")
         taken = _Taken(len(begun))
         try:
             with socket.socket(fileno=os.dup(descriptor)) as lent:
@@ -173,28 +177,38 @@ def _receive(lent: socket.socket, length: int, taken: _Taken, arrival: Arrival) 
     What has been read is hashed while it is written and while the next is read.
     """
     pace, buffers = _Pace(lent, select.POLLIN), cycle(_buffers.two)
-    buffer = next(buffers)
     hashing: Future[None] | None = None
     try:
         while taken.count < length and not pace.is_over():
-            try:
-                got = lent.recv_into(buffer[: min(_CHUNK, length - taken.count)])
-            except BlockingIOError:
-                if not pace.is_worth_waiting():
-                    break
-                continue
+            buffer = next(buffers)
+            got = _fill(lent, buffer[: length - taken.count], pace)
             if not got:
-                raise Disconnected
+                break
             taken.count += got
-            pace.count(got)
             if hashing is not None:
                 hashing.result()
             hashing = _hashers.submit(arrival.hash, buffer[:got])
             arrival.write(buffer[:got])
-            buffer = next(buffers)  # only now: the one before may still be being hashed
     finally:
         if hashing is not None:  # this thread's buffers are another client's next
             hashing.result()
+
+
+def _fill(lent: socket.socket, buffer: memoryview, pace: "_Pace") -> int:
+    """Read into ``buffer`` until it is full, or nothing comes at once; return how many bytes."""
+    filled = 0
+    while filled < len(buffer):
+        try:
+            got = lent.recv_into(buffer[filled:])
+        except BlockingIOError:
+            if not pace.is_worth_waiting():
+                break
+            continue
+        if not got:
+            raise Disconnected
+        filled += got
+        pace.count(got)
+    return filled
 
 
 def _send(lent: socket.socket, file: int, start: int, end: int) -> int:

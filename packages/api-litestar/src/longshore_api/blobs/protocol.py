@@ -38,14 +38,14 @@ class _Lent:
         self._protocol = protocol
         self._cycle = cycle
 
-    def take_over(self) -> tuple[bytes, int]:
+    def take_over(self) -> tuple[bytes, bool, int]:
         protocol, cycle = self._protocol, self._cycle
         protocol.flow.pause_reading()
         if cycle.waiting_for_100_continue:
             cycle.waiting_for_100_continue = False
             protocol.transport.write(_CONTINUE)
         begun, cycle.body = bytes(cycle.body), bytearray()
-        return begun, self._descriptor()
+        return begun, not cycle.more_body, self._descriptor()
 
     def give_back(self) -> None:
         cycle = self._cycle

@@ -44,7 +44,7 @@ async def list_events(
     if _STREAM in request.headers.get("accept", ""):
         seen = _seq(last_seen) if last_seen else after
         await provider.job(caller, job_id)
-        return _stream(provider, caller, job_id, seen)  # type: ignore[return-value]  # the same route
+        return _stream(provider, caller, job_id, seen)
     found = await provider.service.events(tenant_of(caller), job_id, after=after, limit=limit)
     following = str(found[-1].seq) if len(found) == limit else None
     return answer({"items": [event_to_wire(event) for event in found], "next": following})

@@ -69,8 +69,7 @@ async def _piece(
     first = max(wanted.first, 0)
     chunks = provider.logs.read(tenant_of(caller), job_id, start=first)
     if wanted.first < 0:  # the end of it: there is no way to the end but past the rest
-        piece = await _end(chunks, -wanted.first)
-        total, content = piece
+        total, content = await _end(chunks, -wanted.first)
         first, whole = total - len(content), str(total)
     else:
         most = _PIECE if wanted.last is None else min(wanted.last + 1 - first, _PIECE)
@@ -80,7 +79,7 @@ async def _piece(
         raise RangeNotSatisfiable("the log has no such bytes", size=first)
     last = first + len(content) - 1
     headers = {**_SAFE, "content-range": f"bytes {first}-{last}/{whole}"}
-    return Response(content=content, status_code=_PARTIAL, headers=headers, media_type=_TEXT)
+    return Response(content, status_code=_PARTIAL, headers=headers, media_type="text/plain")
 
 
 async def _beginning(chunks: AsyncIterator[bytes], most: int) -> tuple[bytes, bool]:

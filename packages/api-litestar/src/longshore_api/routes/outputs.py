@@ -30,11 +30,11 @@ async def list_outputs(
      responses=errors(401, 403, 404, 422, 429, 503))  # fmt: skip
 async def get_output(
     job_id: JobId, name: Name, caller: GivenCaller, provider: GivenProvider
-) -> Response[None]:
+) -> Response[bytes]:
     """Redirect to a request that reads the output; it needs no token and lives 15 minutes."""
     request = await provider.service.output(caller.tenant, job_id, name)
     headers = {"location": request.url, "cache-control": "no-store"}
-    return Response(content=None, status_code=_REDIRECT, headers=headers)
+    return Response(content=b"", status_code=_REDIRECT, headers=headers)
 
 
 ROUTES: tuple[Any, ...] = (list_outputs, get_output)

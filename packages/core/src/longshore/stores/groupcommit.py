@@ -2,6 +2,11 @@
 
 While one commit is on its way to the disk the next writes gather; they share its cost. A write
 that fails takes no other down: the group is then done one by one.
+
+Statements run on the event loop, the commit in a thread. Every statement gives the interpreter's
+lock away, and a thread gets it back from a busy loop only after milliseconds: in a thread, a group
+of statements would wait for most of the time. What may take long (the disk, another process's lock)
+is the thread's.
 """
 
 import sqlite3
@@ -11,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from longshore.errors import LongshoreError, StoreUnavailable
@@ -19,6 +25,8 @@ T = TypeVar("T")
 Write = Callable[[sqlite3.Cursor], Any]
 #: most writes in one commit; keeps the wait of the first one short
 _LARGEST_GROUP = 1024
+#: statements' worth of writes before others get their turn
+_TURN = 32
 
 
 class _Group:
@@ -35,8 +43,11 @@ class _Group:
 class GroupCommit:
     """The one writing connection of this process to a database file."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path, *, patience: float) -> None:
+        """``patience`` is how many seconds another process's commit is waited for."""
         self._connection = connection
+        self._patience = int(patience * 1000)
+        self._wait_for_lock(0)  # never here; the thread does
         self._cursor = connection.cursor()  # one for all: making one costs a tenth of a write
         self._path = path
         self._groups: deque[_Group] = deque()
@@ -80,10 +91,52 @@ class GroupCommit:
         while self._groups:
             group = self._groups.popleft()
             with anyio.CancelScope(shield=True):
-                group.results = await anyio.to_thread.run_sync(
-                    self._commit, group.writes, limiter=self._limiter
-                )
+                await self._commit_group(group)
             group.done.set()
+
+    async def _commit_group(self, group: _Group) -> None:
+        done = await self._commit_here(group.writes)
+        if done is None:
+            done = await self._in_thread(self._commit_patiently, group.writes)
+        group.results = done
+
+    async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
+        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+
+    async def _commit_here(self, writes: list[Write]) -> list[Any] | None:
+        """Commit a group as it mostly goes; None where it does not, and nothing was written."""
+        results: list[Any] = []
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            for number, operation in enumerate(writes, start=1):
+                results.append(self._run(operation))
+                if not number % _TURN:
+                    await anyio.lowlevel.checkpoint()
+            await self._in_thread(self._connection.execute, "COMMIT")
+        except Exception:  # noqa: BLE001 - whatever it is, the thread meets it again
+            self._roll_back()
+            return None
+        return results
+
+    def _run(self, operation: Write) -> Any:
+        try:
+            return operation(self._cursor)
+        except LongshoreError as refusal:  # raised before the operation wrote anything
+            return refusal
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _wait_for_lock(self, milliseconds: int) -> None:
+        self._connection.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+    def _commit_patiently(self, writes: list[Write]) -> list[Any]:
+        self._wait_for_lock(self._patience)
+        try:
+            return self._commit(writes)
+        finally:
+            self._wait_for_lock(0)
 
     def _commit(self, writes: list[Write]) -> list[Any]:
         try:
@@ -98,19 +151,12 @@ class GroupCommit:
         return [self._commit([operation])[0] for operation in writes]
 
     def _commit_together(self, writes: list[Write]) -> list[Any]:
-        connection = self._connection
-        results: list[Any] = []
         try:
-            connection.execute("BEGIN IMMEDIATE")
-            for operation in writes:
-                try:
-                    results.append(operation(self._cursor))
-                except LongshoreError as refusal:  # raised before the operation wrote anything
-                    results.append(refusal)
-            connection.execute("COMMIT")
+            self._connection.execute("BEGIN IMMEDIATE")
+            results = [self._run(operation) for operation in writes]
+            self._connection.execute("COMMIT")
         except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
+            self._roll_back()
             raise
         return results
 

@@ -5,6 +5,7 @@ only where it is another one.
 """
 
 import sqlite3
+import time
 from collections import OrderedDict
 from functools import lru_cache
 from typing import Any
@@ -15,6 +16,9 @@ from longshore.stores import rows
 from longshore.stores.abc import JobQuery
 
 _MOST = 4096
+#: seconds
+_LIFE = 0.5
+_OFFERED = "SELECT document FROM workflows WHERE id = ? AND offered = 1"
 _COLUMNS = ", ".join(rows.COLUMNS)
 _JOBS = f"SELECT {_COLUMNS} FROM jobs WHERE "  # noqa: S608 - our own column names
 
@@ -66,6 +70,32 @@ class RememberedJobs:
                 self._jobs.popitem(last=False)
             return job
         return None
+
+
+class RememberedWorkflows:
+    """The workflows that are offered, as read within the last half second.
+
+    What this process changes it forgets at once; another process's change counts that much later.
+    """
+
+    def __init__(self) -> None:
+        self._offered: dict[str, tuple[float, Workflow | None]] = {}
+
+    def forget(self) -> None:
+        """Read again what is asked for next."""
+        self._offered.clear()
+
+    def offered(self, connection: sqlite3.Connection, workflow_id: str) -> Workflow | None:
+        """Return the version that is offered, or None."""
+        now = time.monotonic()
+        read_at, workflow = self._offered.get(workflow_id, (-_LIFE, None))
+        if now - read_at >= _LIFE:
+            row = connection.execute(_OFFERED, (workflow_id,)).fetchone()
+            workflow = None if row is None else decode_workflow(row[0])
+            if len(self._offered) >= _MOST:
+                self._offered.clear()
+            self._offered[workflow_id] = (now, workflow)
+        return workflow
 
 
 @lru_cache(512)

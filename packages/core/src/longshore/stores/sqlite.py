@@ -30,7 +30,13 @@ from longshore.stores.abc import JobQuery, check_open
 from longshore.stores.groupcommit import GroupCommit
 from longshore.stores.listing import JobRow
 from longshore.stores.migrations import migrate
-from longshore.stores.reading import RememberedJobs, decode_workflow, page, select_jobs
+from longshore.stores.reading import (
+    RememberedJobs,
+    RememberedWorkflows,
+    decode_workflow,
+    page,
+    select_jobs,
+)
 from longshore.stores.sqliteaccess import SQLiteAccess
 from longshore.transfer import Transfer
 
@@ -55,7 +61,7 @@ async def open_sqlite(path: Path) -> AsyncIterator["SQLiteStore"]:
         StoreUnavailable: the file cannot be made or written, is no store, or is a newer one's.
     """
     connection = await anyio.to_thread.run_sync(_open, path)
-    writer = GroupCommit(connection, path)
+    writer = GroupCommit(connection, path, patience=_BUSY_SECONDS)
     store = SQLiteStore(path, writer, _instance(connection))
     try:
         async with background() as tasks:
@@ -109,6 +115,7 @@ class SQLiteStore(SQLiteAccess):
         self._readers = anyio.CapacityLimiter(_READERS)
         self._is_closed = False
         self._remembered = RememberedJobs()
+        self._offered = RememberedWorkflows()
 
     def close(self) -> None:
         """Close the readers' connections."""
@@ -206,17 +213,18 @@ class SQLiteStore(SQLiteAccess):
                 "INSERT OR REPLACE INTO workflows VALUES (?, ?, ?, 1, ?)", (*key, origin, document)
             )
 
-        await self._writer.write(put)
+        try:
+            await self._writer.write(put)
+        finally:
+            self._offered.forget()
 
     async def retire_workflow(self, workflow_id: str) -> None:
         """Offer no version of it."""
-        await self._writer.write(
-            lambda cursor: (
-                cursor.execute(
-                    "UPDATE workflows SET offered = 0 WHERE id = ?", (workflow_id,)
-                ).rowcount
-            )
-        )
+        sql = "UPDATE workflows SET offered = 0 WHERE id = ?"
+        try:
+            await self._writer.write(lambda cursor: cursor.execute(sql, (workflow_id,)).rowcount)
+        finally:
+            self._offered.forget()
 
     # reading
 
@@ -317,11 +325,12 @@ class SQLiteStore(SQLiteAccess):
         return None if first is None else rows.decode_time(first)
 
     async def workflow(self, workflow_id: str, version: str | None = None) -> Workflow | None:
-        """Select a version, or the offered one."""
-        which = "offered = 1" if version is None else "version = ?"
-        values = (workflow_id,) if version is None else (workflow_id, version)
-        sql = f"SELECT document FROM workflows WHERE id = ? AND {which}"  # noqa: S608
-        found = self._with_reader(lambda connection: connection.execute(sql, values).fetchone())
+        """Select a version, or the offered one: here, as every submission needs it."""
+        if version is None:
+            return self._with_reader(lambda reader: self._offered.offered(reader, workflow_id))
+        sql = "SELECT document FROM workflows WHERE id = ? AND version = ?"
+        values = (workflow_id, version)
+        found = self._with_reader(lambda reader: reader.execute(sql, values).fetchone())
         return None if found is None else decode_workflow(found[0])
 
     async def workflows(self, *, origin: str | None = None) -> tuple[Workflow, ...]:
