@@ -63,11 +63,19 @@ class Connection:
         while (line := self.read_line().strip()) != b"":
             name, _, value = line.decode("latin-1").partition(": ")
             headers[name.lower()] = value
+        if has_body and headers.get("transfer-encoding") == "chunked":
+            return Answer(status, headers, b"".join(self._chunks()))
         length = int(headers.get("content-length", "0")) if has_body else 0
         body = self._file.read(length)
         if len(body) < length:
             raise ConnectionError(f"{len(body)} of {length} bytes")
         return Answer(status, headers, body)
+
+    def _chunks(self) -> Iterator[bytes]:
+        while size := int(self.read_line(), 16):
+            yield self._file.read(size)
+            self.read_line()
+        self.read_line()
 
     def skip(self, count: int) -> None:
         """Read so many bytes of a body, and forget them."""

@@ -4,11 +4,14 @@ Used by the program that ``mutated`` returns: to show that a test would see what
 have happen in a second what takes minutes. No product code knows of any of it.
 """
 
+import os
+import signal
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import anyio
 from tests.kill import service as killed
 
 from longshore.errors import StoreUnavailable
@@ -16,8 +19,9 @@ from longshore.models import Job, JobEvent
 from longshore.storages.local import LocalStorage
 from longshore.stores.sqlite import SQLiteStore
 from longshore.supervisor import supervisor as supervising
-from longshore.transfer import Transfer
+from longshore.transfer import StoredObject, Transfer, UploadReceipt, UploadTicket
 from longshore_api import connection, server
+from longshore_api.gate import Gate
 from longshore_api.serve import serve
 
 ROOT = Path(__file__).parents[2]
@@ -26,6 +30,7 @@ PART = 64 * 1024
 PATIENCE = connection.Patience(head=0.6, body=0.8, unread=1.0, end=0.6)
 
 _add = SQLiteStore.add
+_commit = LocalStorage.commit
 _later: list[tuple[Any, ...]] = []
 
 
@@ -72,6 +77,32 @@ def no_patience() -> None:
     server.PATIENCE = connection.Patience(head=1e9, body=1e9, unread=1e9, end=1e9)
 
 
+async def last_words(
+    self: LocalStorage, ticket: UploadTicket, receipt: UploadReceipt
+) -> StoredObject:
+    """Commit, and be killed before the store hears of it."""
+    await _commit(self, ticket, receipt)
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("this process is dead")
+
+
+async def blind(_: LocalStorage, __: str) -> None:
+    """See no object."""
+
+
+_admit = Gate._admit
+
+
+async def leaky(self: Gate, state: Any, authorization: bytes | None, answer: Any) -> None:
+    """Look into the bucket, wait as a store of its own would let one wait, and then take."""
+    limiter = self._provider.limiter
+    assert limiter is not None
+    before = dict(limiter._full_at)
+    await anyio.sleep(0.001)
+    limiter._full_at = before
+    await _admit(self, state, authorization, answer)
+
+
 def second_look() -> None:
     """Give an attempt up after two looks: a test has no time for ten seconds between them."""
     supervising.SECOND_LOOK = timedelta(seconds=0.2)
@@ -82,6 +113,9 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "key-later": killed.MUTATIONS["key-later"],
     "answer-first": lambda: setattr(SQLiteStore, "add", answer_first),
     "keep-or-not": lambda: setattr(SQLiteStore, "add", keep_or_not),
+    "last-words": lambda: setattr(LocalStorage, "commit", last_words),
+    "blind": lambda: setattr(LocalStorage, "stat", blind),
+    "leaky-limiter": lambda: setattr(Gate, "_admit", leaky),
     "small-parts": small_parts,
     "short-patience": short_patience,
     "no-patience": no_patience,

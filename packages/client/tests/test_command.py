@@ -33,7 +33,7 @@ def test_every_verb_has_help_with_an_example(longshore: Any, verb: str) -> None:
     "module",
     [
         *("rich", "importlib.metadata", "fake_provider", "longshore", "asyncio", "tarfile"),
-        *("tempfile", "httpx2", "anyio", "ssl", "tomllib"),
+        *("tempfile", "httpx2", "anyio", "ssl"),
     ],
 )
 def test_help_is_quick_because_it_imports_nothing_heavy(longshore: Any, module: str) -> None:

@@ -83,7 +83,7 @@ class Readiness:
         self._tasks = host.tasks  # not the caller's: what hangs in a thread cannot be cancelled
         self._now = now
         self._parts = [
-            _Part("store", host.store.position),
+            _Part("store", host.store.check),
             _Part("storage", lambda: _reach(host.storage, f"{host.store.instance}/{_OBJECT}")),
             *(_Part(f"backend:{name}", _prober(host, name)) for name in host.settings.backends),
         ]
@@ -127,9 +127,9 @@ class Readiness:
 
 
 async def _reach(storage: StorageBackend, key: str) -> None:
-    """Look at an object of ours, which is written where it is not there."""
-    if await storage.stat(key) is None:
-        await storage.write(key, _content())
+    """Write an object of ours, and look at it: a disk that is full can still be read."""
+    await storage.write(key, _content())
+    await storage.stat(key)
 
 
 async def _content() -> AsyncIterator[bytes]:

@@ -38,9 +38,14 @@ def raw(inside: Inside, token: str) -> Raw:
 
 
 @pytest.fixture(scope="module")
+def admin(inside: Inside) -> Raw:
+    return Raw(inside, inside.token(None))
+
+
+@pytest.fixture(scope="module")
 def waiting(client: httpx2.Client) -> str:
     """The id of a job that waits for its input, and is never started."""
-    return submitted(client)["id"]
+    return str(submitted(client)["id"])
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def canceled(client: httpx2.Client) -> str:
     """The id of a job that has ended."""
     job_id = submitted(client)["id"]
     assert client.post(f"/v1/jobs/{job_id}/cancel").json()["state"] == "CANCELED"
-    return job_id
+    return str(job_id)
 
 
 @pytest.fixture

@@ -126,6 +126,16 @@ async def test_a_body_that_two_readers_would_end_elsewhere_is_refused(
     assert await server.storage.sent(ticket) == ()
 
 
+@pytest.mark.parametrize("size", [7, PART])
+async def test_a_body_behind_a_request_to_speak_something_else_is_refused(
+    server: Server, key: str, size: int
+) -> None:
+    ticket, (target,) = await server.upload(key, size)
+    answer = server.put(target, some(size), connection="upgrade", upgrade="h2c")
+    assert answer.status == 400
+    assert await server.storage.sent(ticket) == ()
+
+
 async def test_a_refused_body_is_no_next_request(server: Server, key: str) -> None:
     """What follows a refusal is the rest of the refused body, whatever it looks like."""
     _, (target,) = await server.upload(key, 7)

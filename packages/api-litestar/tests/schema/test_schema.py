@@ -1,6 +1,6 @@
 """The document holds: schemathesis sends what it allows, and what it does not, to a server.
 
-``LONGSHORE_SCHEMA_EXAMPLES`` is how many cases each operation gets from the fuzzing phases.
+``SCHEMA_EXAMPLES`` in the environment is how many cases the fuzzing phases make per operation.
 """
 
 import json
@@ -16,7 +16,7 @@ import pytest
 from tests.serving import Service, end_everything, serving
 
 _HERE = Path(__file__).parent
-_EXAMPLES = os.environ.get("LONGSHORE_SCHEMA_EXAMPLES", "5")
+_EXAMPLES = os.environ.get("SCHEMA_EXAMPLES", "5")
 _LIMIT = 50.0 * int(_EXAMPLES)
 #: nobody may be told to come again: the run is as fast as it can be
 _SETTINGS = '[backends.local]\nisolation = "none"\n[limits]\nrequests_per_second = 0\n'
@@ -35,7 +35,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
 
 def _run(service: Service, token: str, place: Path) -> dict[str, Any]:
     """Return the report of a run of all phases and checks with ``token``."""
-    argv = [sys.executable, "-m", "schemathesis.cli", "--config-file", _HERE / "schemathesis.toml"]
+    argv: list[str | Path] = [sys.executable, "-m", "schemathesis.cli", "--config-file"]
+    argv += [_HERE / "schemathesis.toml"]
     argv += ["run", f"{service.url}/openapi.json", "--header", f"Authorization: Bearer {token}"]
     argv += ["--max-examples", _EXAMPLES, "--report", "json,ndjson", "--no-color"]
     argv += ["--report-json-path", "report.json", "--report-ndjson-path", "events.ndjson"]

@@ -98,7 +98,7 @@ async def plans(store: SQLiteStore, tmp_path: Path) -> list[str]:
     """Return how SQLite finds what the access of tenants is decided on and ended by."""
     asked: list[str] = []
     await store.agreement("a")
-    store._idle[-1].set_trace_callback(asked.append)
+    store._readers.idle[-1].set_trace_callback(asked.append)
     await store.agreement("a")
     await store.agreements(tenant="acme", before="a")
     await store.agreements_due(T0)

@@ -128,6 +128,14 @@ class Store(abc.ABC):
     async def position(self) -> int:
         """Return the position of the last event; 0 when there is none."""
 
+    async def check(self) -> None:
+        """Return when the store can be read and written now.
+
+        Raises:
+            StoreUnavailable: it cannot.
+        """
+        await self.position()
+
     @abc.abstractmethod
     async def waiting(self, backend: str, *, limit: int) -> tuple[Job, ...]:
         """Return the oldest QUEUED jobs of a backend that were not dispatched."""

@@ -9,7 +9,9 @@ of statements would wait for most of the time. What may take long (the disk, ano
 is the thread's.
 """
 
+import math
 import sqlite3
+import time
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +27,8 @@ T = TypeVar("T")
 Write = Callable[[sqlite3.Cursor], Any]
 #: most writes in one commit; keeps the wait of the first one short
 _LARGEST_GROUP = 1024
+#: seconds after which nobody else need wait for a commit
+_HELD_UP = 2.0
 #: statements' worth of writes before others get their turn
 _TURN = 32
 
@@ -54,15 +58,22 @@ class GroupCommit:
         self._wake = anyio.Event()
         self._limiter = anyio.CapacityLimiter(1)
         self._closed = False
+        self._began = math.inf
 
     async def write(self, operation: Callable[[sqlite3.Cursor], T]) -> T:
         """Run ``operation`` in a commit and return its result when that is durable.
 
         Raises:
-            StoreUnavailable: the commit failed; nothing of it was written.
+            StoreUnavailable: the commit failed, or those before have waited for long; nothing of
+                it was written.
         """
         if self._closed:
             raise StoreUnavailable("the store is closed")
+        if self.is_held_up:
+            raise StoreUnavailable(
+                f"the state in {self._path} cannot be written now",
+                hint="look at its disk, and at who else has it open; nothing was changed",
+            )
         if not self._groups or len(self._groups[-1].writes) >= _LARGEST_GROUP:
             self._groups.append(_Group())
             self._wake.set()
@@ -74,6 +85,11 @@ class GroupCommit:
         if isinstance(result, BaseException):
             raise result
         return cast("T", result)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether a commit waits for the disk, or for another process, for long."""
+        return time.monotonic() - self._began > _HELD_UP
 
     async def run(self) -> None:
         """Commit group after group, until cancelled; what waits then is still committed."""
@@ -101,7 +117,11 @@ class GroupCommit:
         group.results = done
 
     async def _in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
-        return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+        self._began = time.monotonic()
+        try:
+            return await anyio.to_thread.run_sync(function, *arguments, limiter=self._limiter)
+        finally:
+            self._began = math.inf
 
     async def _commit_here(self, writes: list[Write]) -> list[Any] | None:
         """Commit a group as it mostly goes; None where it does not, and nothing was written."""

@@ -6,7 +6,7 @@ their commits.
 """
 
 import sqlite3
-from collections import deque
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -17,7 +17,6 @@ from typing import Any, TypeVar
 import anyio
 import anyio.to_thread
 import attrs
-from cattrs import BaseValidationError
 
 from longshore.background import background
 from longshore.codec import from_json, to_json
@@ -30,6 +29,7 @@ from longshore.stores.abc import JobQuery, check_open
 from longshore.stores.groupcommit import GroupCommit
 from longshore.stores.listing import JobRow
 from longshore.stores.migrations import migrate
+from longshore.stores.readers import Readers
 from longshore.stores.reading import (
     RememberedJobs,
     RememberedWorkflows,
@@ -41,7 +41,6 @@ from longshore.stores.sqliteaccess import SQLiteAccess
 from longshore.transfer import Transfer
 
 T = TypeVar("T")
-_READERS = 4
 _BUSY_SECONDS = 10.0
 _JOB = ", ".join(rows.COLUMNS)
 _EVENT = ", ".join(rows.EVENT_COLUMNS)
@@ -72,10 +71,10 @@ async def open_sqlite(path: Path) -> AsyncIterator["SQLiteStore"]:
         connection.close()
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def _connect(path: Path, patience: float = _BUSY_SECONDS) -> sqlite3.Connection:
     connection = sqlite3.connect(
         path,
-        timeout=_BUSY_SECONDS,
+        timeout=patience,
         isolation_level=None,
         check_same_thread=False,
         cached_statements=256,
@@ -111,17 +110,13 @@ class SQLiteStore(SQLiteAccess):
         self._path = path
         self._writer = writer
         self._instance = instance
-        self._idle: deque[sqlite3.Connection] = deque()
-        self._readers = anyio.CapacityLimiter(_READERS)
-        self._is_closed = False
+        self._readers = Readers(path, _connect, lambda: writer.is_held_up)
         self._remembered = RememberedJobs()
         self._offered = RememberedWorkflows()
 
     def close(self) -> None:
         """Close the readers' connections."""
-        self._is_closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._readers.close()
 
     @property
     def instance(self) -> str:
@@ -241,7 +236,7 @@ class SQLiteStore(SQLiteAccess):
 
     async def job(self, job_id: str) -> Job | None:
         """Select by primary key: here, as the way to a thread and back costs several times that."""
-        return self._with_reader(lambda connection: self._remembered.job(connection, job_id))
+        return await self._readers.quickly(lambda reader: self._remembered.job(reader, job_id))
 
     async def job_by_key(self, tenant: str, key: str) -> Job | None:
         """Select along the unique index of (tenant, key)."""
@@ -324,13 +319,19 @@ class SQLiteStore(SQLiteAccess):
         ((first,),) = await self._select("SELECT min(next_by) FROM jobs WHERE next_by IS NOT NULL")
         return None if first is None else rows.decode_time(first)
 
+    async def check(self) -> None:
+        """Write what is new each time, as a disk that is full takes the old again; and read."""
+        sql = "INSERT OR REPLACE INTO meta VALUES ('checked', ?)"
+        await self._writer.write(lambda cursor: cursor.execute(sql, (str(time.time_ns()),)))
+        await self.position()
+
     async def workflow(self, workflow_id: str, version: str | None = None) -> Workflow | None:
         """Select a version, or the offered one: here, as every submission needs it."""
         if version is None:
-            return self._with_reader(lambda reader: self._offered.offered(reader, workflow_id))
+            return await self._readers.quickly(lambda it: self._offered.offered(it, workflow_id))
         sql = "SELECT document FROM workflows WHERE id = ? AND version = ?"
         values = (workflow_id, version)
-        found = self._with_reader(lambda reader: reader.execute(sql, values).fetchone())
+        found = await self._readers.quickly(lambda it: it.execute(sql, values).fetchone())
         return None if found is None else decode_workflow(found[0])
 
     async def workflows(self, *, origin: str | None = None) -> tuple[Workflow, ...]:
@@ -366,19 +367,7 @@ class SQLiteStore(SQLiteAccess):
         return await self._read(lambda connection: connection.execute(sql, values).fetchall())
 
     async def _read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        return await anyio.to_thread.run_sync(self._with_reader, query, limiter=self._readers)
-
-    def _with_reader(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        if self._is_closed:
-            raise StoreUnavailable("the store is closed")
-        try:
-            connection = self._idle.pop() if self._idle else _connect(self._path)
-            try:
-                return query(connection)
-            finally:
-                self._idle.append(connection)
-        except (sqlite3.Error, ValueError, TypeError, BaseValidationError) as exc:
-            raise StoreUnavailable(f"the state in {self._path} cannot be read: {exc}") from exc
+        return await self._readers.read(query)
 
 
 @lru_cache(1024)
