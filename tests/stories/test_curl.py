@@ -7,7 +7,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from tests.serving import Service, serving
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
