@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -22,7 +23,7 @@ async def hello() -> str:
 async def mounted(tmp_path: Path) -> AsyncIterator[httpx2.AsyncClient]:
     plugin = LongshorePlugin(_BASE, path="/compute", state=tmp_path, settings=_SETTINGS)
     app = Litestar(route_handlers=[hello], plugins=[plugin])
-    transport = httpx2.ASGITransport(app)
+    transport = httpx2.ASGITransport(cast("Any", app))
     async with (
         app.lifespan(),
         httpx2.AsyncClient(transport=transport, base_url="https://example.org") as client,
@@ -85,7 +86,7 @@ async def test_its_errors_are_problem_documents_there_too(
 @pytest.mark.anyio
 async def test_an_application_of_its_own_answers_at_the_root(tmp_path: Path) -> None:
     app = create_app(_SETTINGS, state=tmp_path)
-    transport = httpx2.ASGITransport(app)
+    transport = httpx2.ASGITransport(cast("Any", app))
     async with (
         app.lifespan(),
         httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8080") as client,

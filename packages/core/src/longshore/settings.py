@@ -322,7 +322,7 @@ def _to_path(value: object) -> Path:
 
 _UNIONS = (typing.Union, types.UnionType)
 _BOOLEANS = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-_CONVERSIONS: Mapping[type[Any], Callable[[object], Any]] = {
+_CONVERSIONS: Mapping[Any, Callable[[object], Any]] = {
     bool: _to_bool,
     int: _to_number(int),
     float: _to_number(float),
