@@ -17,10 +17,11 @@ from tests.kill import service as killed
 from longshore.errors import StoreUnavailable
 from longshore.models import Job, JobEvent
 from longshore.storages.local import LocalStorage
+from longshore.stores import groupcommit, sqlite
 from longshore.stores.sqlite import SQLiteStore
 from longshore.supervisor import supervisor as supervising
 from longshore.transfer import StoredObject, Transfer, UploadReceipt, UploadTicket
-from longshore_api import connection, server
+from longshore_api import connection, readiness, server
 from longshore_api.gate import Gate
 from longshore_api.serve import serve
 
@@ -103,6 +104,14 @@ async def leaky(self: Gate, state: Any, authorization: bytes | None, answer: Any
     await _admit(self, state, authorization, answer)
 
 
+def short_busy() -> None:
+    """Wait a twentieth of the time for another process that has the state locked."""
+    sqlite._BUSY_SECONDS = 0.5
+    groupcommit._HELD_UP = 0.1
+    readiness.PATIENCE = 0.2
+    readiness.FRESH = 0.05
+
+
 def second_look() -> None:
     """Give an attempt up after two looks: a test has no time for ten seconds between them."""
     supervising.SECOND_LOOK = timedelta(seconds=0.2)
@@ -116,6 +125,7 @@ MUTATIONS: dict[str, Callable[[], None]] = {
     "last-words": lambda: setattr(LocalStorage, "commit", last_words),
     "blind": lambda: setattr(LocalStorage, "stat", blind),
     "leaky-limiter": lambda: setattr(Gate, "_admit", leaky),
+    "short-busy": short_busy,
     "small-parts": small_parts,
     "short-patience": short_patience,
     "no-patience": no_patience,
