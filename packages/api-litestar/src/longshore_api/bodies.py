@@ -49,18 +49,18 @@ async def read_body(receive: Receive, limit: int, announced: str | None) -> byte
         TooLarge: it has more; the rest is not read, and nothing where that was announced.
         Disconnected: the client is gone.
     """
-    body = b""
+    body = bytearray()
     if announced is not None and int(announced) > limit:  # the parser let digits through only
         raise _too_large(limit)
     while True:
         message = await receive()
         if message["type"] != "http.request":
             raise Disconnected
-        body += bytes(message.get("body", b""))
+        body += message.get("body", b"")
         if len(body) > limit:
             raise _too_large(limit)
         if not message.get("more_body", False):
-            return body
+            return bytes(body)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -7,7 +7,7 @@ nowhere else.
 import resource
 from collections.abc import Iterable
 from enum import Enum, auto
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import httptools
@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from longshore.blobs import PATH
 from longshore_api.blobs.protocol import LendingProtocol
+from longshore_api.corking import Corked
 
 #: most bytes of a request's first line and headers
 HEAD_SIZE = 64 * 1024
@@ -66,12 +67,6 @@ class Patience:
         return seconds
 
 
-class _Parsing(Enum):
-    NOTHING = auto()
-    HEAD = auto()
-    BODY = auto()
-
-
 class _Refused(Exception):
     """Raised through the parser: what is said of a request that is not taken."""
 
@@ -82,7 +77,7 @@ class Connection(LendingProtocol):
     def __init__(self, *arguments: Any, most: int = 10_000, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._most = most
-        self._parsing = _Parsing.NOTHING
+        self._is_in_head = self._is_in_body = False
         self._unparsed = 0  # bytes that came since the parser told of anything
         self._awaits_head = True
         self._is_deaf = False
@@ -113,7 +108,7 @@ class Connection(LendingProtocol):
             self._refuse(str(exc.__context__) if refused else _BAD_REQUEST)
         if self._unparsed > HEAD_SIZE and not self._is_deaf:  # an endless head, or endless trailers
             self._refuse(_TOO_LARGE)
-        if self._parsing is not _Parsing.BODY and self._is_answered:
+        if not self._is_in_body and self._is_answered:
             self._awaits_head = True
 
     def _feed(self, data: bytes) -> bytes:
@@ -137,7 +132,7 @@ class Connection(LendingProtocol):
         """Begin a head."""
         if not self._is_repeating:
             super().on_message_begin()
-            self._parsing = _Parsing.HEAD
+            self._is_in_head = True
 
     def on_url(self, url: bytes) -> None:
         """Keep a piece of the URL."""
@@ -146,8 +141,11 @@ class Connection(LendingProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header. What comes behind the body is none: nobody in front has checked it."""
-        if self._parsing is _Parsing.HEAD:
-            super().on_header(name, value)
+        if self._is_in_head:  # as uvicorn does it, without a call for every header
+            name = name.lower()
+            if name == b"expect" and value.lower() == b"100-continue":
+                self.expect_100_continue = True
+            self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Begin the request."""
@@ -159,9 +157,11 @@ class Connection(LendingProtocol):
         if len(self.pipeline) >= PIPELINE:
             raise _Refused(_BAD_REQUEST)
         super().on_headers_complete()
+        if _BYTES not in self.url:
+            self.cycle.transport = cast("Any", Corked(self.transport, self.loop))
         if framing and self.parser.should_upgrade():
             self._framing = framing
-        self._parsing = _Parsing.BODY
+        self._is_in_head, self._is_in_body = False, True
         self._unparsed = 0
         self._awaits_head = False
         self._active_at = self.loop.time()
@@ -175,20 +175,20 @@ class Connection(LendingProtocol):
         """End the request."""
         if self._framing and not self._is_repeating:
             return
-        self._parsing = _Parsing.NOTHING
+        self._is_in_head = self._is_in_body = False
         self._unparsed = 0
         super().on_message_complete()
 
     def renew_parser(self) -> None:
         """Begin anew behind a body that the parser has not seen."""
         super().renew_parser()
-        self._parsing = _Parsing.NOTHING
+        self._is_in_head = self._is_in_body = False
         self._unparsed = 0
 
     def on_response_complete(self) -> None:
         """Go on with the next request, if one is heard."""
         if self._is_deaf and not self.pipeline:
-            self.transport.close()
+            self.loop.call_soon(self.transport.close)  # behind what is still held back
         super().on_response_complete()
 
     @property
@@ -199,15 +199,14 @@ class Connection(LendingProtocol):
     def _refuse(self, status: str) -> None:
         """Read no more. What was asked before is still answered, and nothing is said instead."""
         self._is_deaf = True
-        is_in_body = self._parsing is _Parsing.BODY
         if self.pipeline:
-            if is_in_body:
+            if self._is_in_body:
                 self.pipeline.popleft()  # its body will never be whole
         elif self._is_answered:
-            self.transport.close() if is_in_body else self._answer(status)
-        elif is_in_body and self.cycle.response_started:
+            self.transport.close() if self._is_in_body else self._answer(status)
+        elif self._is_in_body and self.cycle.response_started:
             self.transport.abort()
-        elif is_in_body:
+        elif self._is_in_body:
             self._answer(status)
 
     def _answer(self, status: str, more: str = "") -> None:
@@ -234,7 +233,7 @@ class Connection(LendingProtocol):
             return Waiting.UNREAD, self._pauses
         if self._awaits_head and self._is_answered:
             return Waiting.HEAD, self.cycle
-        if self._parsing is not _Parsing.BODY or self.flow.read_paused or self.pipeline:
+        if not self._is_in_body or self.flow.read_paused or self.pipeline:
             return None
         if self._is_answered:
             return Waiting.END, self.cycle
@@ -261,7 +260,7 @@ class Connection(LendingProtocol):
 
     def give_up(self, waiting: Waiting) -> None:
         """Close: in peace where the client may still listen."""
-        is_at_fault = waiting is Waiting.BODY or self._parsing is _Parsing.HEAD
+        is_at_fault = waiting is Waiting.BODY or self._is_in_head
         if waiting in {Waiting.UNREAD, Waiting.END}:
             self.transport.abort()
         elif is_at_fault:
@@ -297,19 +296,17 @@ def _framing(headers: list[tuple[bytes, bytes]], version: str) -> bytes:
     Raises:
         _Refused: another reader of the same headers could see another request.
     """
-    hosts, framing = 0, b""
-    for name, value in headers:
-        if name == b"host":
-            hosts += 1
-        elif name == b"content-length":
-            framing = b"content-length: " + value
-        elif name == b"transfer-encoding":
-            if value.strip().lower() != b"chunked":
-                raise _Refused("501 Not Implemented")
-            framing = b"transfer-encoding: chunked"
+    names = [name for name, _ in headers]
+    hosts = names.count(b"host")
     if hosts != 1 and (hosts or version == _HTTP_1_1):
         raise _Refused(_BAD_REQUEST)
-    return framing
+    if b"transfer-encoding" in names:
+        if dict(headers)[b"transfer-encoding"].strip().lower() != b"chunked":
+            raise _Refused("501 Not Implemented")
+        return b"transfer-encoding: chunked"
+    if b"content-length" in names:
+        return b"content-length: " + dict(headers)[b"content-length"]
+    return b""
 
 
 def _size_of_head(connection: Connection) -> int:

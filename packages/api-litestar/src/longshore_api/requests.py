@@ -67,7 +67,17 @@ def check_access(caller: Caller, handler: BaseRouteHandler) -> None:
             reason="wrong-role",
             hint=_ROLE_HINTS[caller.role],
         )
-    if scope is not None and scope not in caller.scopes:
+    if scope is not None:
+        check_scope(caller, scope)
+
+
+def check_scope(caller: Caller, scope: str) -> None:
+    """Raise where the caller's token is not for ``scope``.
+
+    Raises:
+        Denied: it is not.
+    """
+    if scope not in caller.scopes:
         raise Denied(f"this token is not for {scope}", reason="wrong-scope")
 
 

@@ -17,6 +17,8 @@ from longshore_api.redaction import redact_text
 
 _log = logging.getLogger("longshore.api")
 _MISTAKE = 2
+#: seconds; a tenth of what is usual
+_SWITCH = 0.0005
 _FAILED = 1
 
 
@@ -86,6 +88,8 @@ def _run(settings: Settings, table: dict[str, Any], home: Path) -> int:
     from longshore_api.logging_setup import logging_to  # noqa: PLC0415 - as the next
     from longshore_api.server import run_server  # noqa: PLC0415 - uvicorn; not for --help
 
+    # a thread that ends a commit waits this long for the interpreter while the loop is busy
+    sys.setswitchinterval(_SWITCH)
     with logging_to(settings.service.log):
         try:
             anyio.run(

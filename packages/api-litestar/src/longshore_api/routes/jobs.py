@@ -135,7 +135,7 @@ async def purge_job(
 ) -> None:
     """Delete the bytes of a job that has ended; its record and history stay. Repeatable."""
     _check_match(await provider.job(caller, job_id), match)
-    await provider.service.purge(tenant_of(caller), job_id)
+    await provider.service.purge(tenant_of(caller), job_id, by=caller.token)
 
 
 def _check_match(job: CoreJob, match: str | None) -> None:
