@@ -13,7 +13,6 @@ import pytest
 from longshore import errors as core_errors, hookspecs
 from longshore.backends.local import LocalSettings
 from longshore.deadlines import Limits
-from longshore.definitions import load_workflow
 from longshore.errors import LongshoreError
 from longshore.lifecycle import TRANSITIONS
 from longshore.reasons import REASONS
@@ -77,31 +76,46 @@ def test_every_setting_is_documented(kind: type) -> None:
     assert {field.name for field in attrs.fields(kind)} <= documented
 
 
-def test_the_example_of_a_workflow_is_valid(tmp_path: Path) -> None:
-    (definition,) = re.findall(r"```toml\n(.*?)```", _page("workflows.md"), re.DOTALL)
-    (tmp_path / "upper.toml").write_text(definition)
-    (tmp_path / "upper.py").touch()
+def test_the_example_of_a_workflow_runs(tmp_path: Path) -> None:
+    page = _page("workflows.md")
+    (definition,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (command,) = re.findall(r"^longshore (.*)$", page, re.MULTILINE)
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "upper.toml").write_text(definition)
+    (tmp_path / "workflows" / "upper.py").write_text(program)
+    (tmp_path / "longshore.toml").write_text('[workflows]\ndirectory = "workflows"\n')
+    (tmp_path / "README.md").write_text("many words\n")
 
-    assert load_workflow(tmp_path / "upper.toml").id == "upper"
+    done = _run(tmp_path, str(Path(sys.executable).with_name("longshore")), *command.split())
+
+    assert done.stdout == "the language is en\n"
+    (result,) = tmp_path.glob("*/result")
+    assert result.read_text() == "MANY WORDS\n"
 
 
 def test_the_python_example_runs(tmp_path: Path) -> None:
     (program,) = re.findall(r"```python\n(.*?)```", _page("python.md"), re.DOTALL)
-    environment = {**os.environ, "LONGSHORE_STATE": str(tmp_path / "state")}
 
+    done = _run(tmp_path, sys.executable, "-c", program)
+
+    assert '"word": "three"' in done.stdout
+    assert (tmp_path / "results" / "counts").is_file()
+
+
+def _run(place: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Return what a command in ``place``, with a state of its own, said when it had gone well."""
     done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=tmp_path,
-        env=environment,
+        command,
+        cwd=place,
+        env={**os.environ, "LONGSHORE_STATE": str(place / "state")},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-
     assert done.returncode == 0, done.stderr
-    assert '"word": "three"' in done.stdout
-    assert (tmp_path / "results" / "counts").is_file()
+    return done
 
 
 def _page(name: str) -> str:

@@ -22,6 +22,8 @@ CLIENTS = 24
 #: of so many submissions one has an input that is uploaded
 UPLOADS = 5
 _BACKLOG = 150
+#: of all lives of the server so many are short
+_MOMENTS = 0.3
 _PATIENCE = 40.0
 _WORKFLOWS = {
     "append.toml": """\
@@ -69,7 +71,7 @@ class HttpHarness(Harness):
     """One run: ``home`` is the state directory; ``mutations`` those of ``mutations``."""
 
     mutations: str = "second-look"
-    pause: tuple[float, float] = (0.1, 1.2)
+    pause: tuple[float, float] = (0.0, 0.4)
 
     admin: str = attrs.field(default="", init=False)
     token: str = attrs.field(default="", init=False)
@@ -85,11 +87,6 @@ class HttpHarness(Harness):
     def place(self) -> Path:
         """Where settings, workflows and the state are."""
         return self.home.parent
-
-    def lacks_a_job(self) -> bool:
-        """Say whether something was accepted that is not there."""
-        ids = {job_id for job_id, *_ in self.rows()}
-        return any(job_id not in ids for job_id in list(self.acked.values()))
 
     def run(self) -> Tally:
         """Submit everything, kill, drain, and count."""
@@ -122,11 +119,29 @@ class HttpHarness(Harness):
     def _kill_again_and_again(self) -> None:
         while self.killed < self.kills and not (self.killed and self.enough(self)):
             with self._serving() as service:
-                self._over.wait(self._random.uniform(*self.pause))
+                self._live()
                 self._up.clear()
                 service.process.kill()
                 service.process.wait()
             self.killed += 1
+
+    def _live(self) -> None:
+        """Serve for a share of the submissions, now and then only for a moment."""
+        share = self.submissions * (self.killed + 1) // (self.kills + 1)
+        if self._random.random() > _MOMENTS:
+            self._until(lambda: len(self.acked) >= share, "submissions to be accepted")
+        self._over.wait(self._random.uniform(*self.pause))
+
+    def _until(self, condition: Callable[[], bool], what: str) -> None:
+        """Wait, for as long as it goes on."""
+        at = -1
+
+        def moves() -> bool:
+            return condition() or len(self.acked) + self._ran() > at
+
+        while not condition():
+            at = len(self.acked) + self._ran()
+            until(moves, what, _PATIENCE)
 
     @contextmanager
     def _serving(self) -> Iterator[Service]:
@@ -147,8 +162,8 @@ class HttpHarness(Harness):
 
     def _drain_over_http(self, is_submitted: Callable[[], bool]) -> None:
         with self._serving() as service:
-            until(is_submitted, "every submission to be answered", _PATIENCE)
-            until(self._is_idle, f"every job to end: {self._left}", _PATIENCE)
+            self._until(is_submitted, "every submission to be answered")
+            until(self._is_idle, "every job to end", _PATIENCE)
             assert service.stop() == 0
         until(lambda: not processes_of(self.home), "the keepers to leave")
 
@@ -182,8 +197,8 @@ class HttpHarness(Harness):
     def _submit(self, client: Client, number: int, chance: random.Random) -> None:
         has_upload = number % UPLOADS == 0
         body = {"workflow": "append", "parameters": {"number": number}}
+        text = f"{number}\n".encode()
         if has_upload:
-            text = f"{number}\n".encode()
             body |= {"workflow": "upload", "inputs": {"text": {"upload": {"size": len(text)}}}}
         while True:
             made = self._ask(client, "/v1/jobs", body, str(number))

@@ -70,6 +70,12 @@ class Client:
         parts = urlsplit(url)
         return self.ask("PUT", f"{parts.path}?{parts.query}", body)
 
+    @property
+    def local_port(self) -> int:
+        """The port at this end; another one means another connection."""
+        connected = self._connection.sock
+        return connected.getsockname()[1] if connected else 0
+
     def close(self) -> None:
         """Close the connection."""
         self._connection.close()

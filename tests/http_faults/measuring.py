@@ -15,6 +15,17 @@ def memory(pid: int) -> int:
     return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
+def forget_peak(pid: int) -> None:
+    """Begin to look for the most memory of a process anew."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5")
+
+
+def peak(pid: int) -> int:
+    """Return the most bytes of memory that a process had since ``forget_peak``."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
+
 def open_files(pid: int) -> int:
     """Return how many files and sockets a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())

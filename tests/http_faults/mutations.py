@@ -28,6 +28,8 @@ from longshore_api.serve import serve
 ROOT = Path(__file__).parents[2]
 #: bytes of a part of an upload
 PART = 64 * 1024
+#: jobs that are announced and not kept
+_BEHIND = 4
 PATIENCE = connection.Patience(head=0.6, body=0.8, unread=1.0, end=0.6)
 
 _add = SQLiteStore.add
@@ -41,11 +43,10 @@ async def answer_first(
     events: Sequence[JobEvent],
     transfers: Sequence[Transfer] = (),
 ) -> Job:
-    """Say that a job is kept, and keep it with the next one."""
-    waiting = list(_later)
-    _later[:] = [(job, events, transfers)]
-    for earlier in waiting:
-        await _add(self, *earlier)
+    """Say that a job is kept, and keep it when some more have come."""
+    _later.append((job, events, transfers))
+    if len(_later) > _BEHIND:
+        await _add(self, *_later.pop(0))
     return job
 
 

@@ -82,7 +82,7 @@ def _put_half(service: Service, url: str, body: bytes) -> Wire:
     wire = Wire(service.port)
     head = f"PUT {parts.path}?{parts.query} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n"
     wire.send(f"{head}expect: 100-continue\r\n\r\n".encode())
-    assert wire.read_line().startswith(b"HTTP/1.1 100 ")
+    assert wire.read_head().startswith(b"HTTP/1.1 100 ")
     wire.send(body[: len(body) // 2])
     return wire
 

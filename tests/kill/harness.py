@@ -211,6 +211,11 @@ class Harness:
         jobs_of = collections.Counter(number for _, _, number, _ in self.rows())
         return any(n > 1 for n in jobs_of.values())
 
+    def lacks_a_job(self) -> bool:
+        """Say whether something was accepted that is not there."""
+        ids = {job_id for job_id, *_ in self.rows()}
+        return any(job_id not in ids for job_id in list(self.acked.values()))
+
     def rows(self) -> list[tuple[str, str, int, str]]:
         """Return id, state, number and code of the reason of every job."""
         if not (self.home / "state.db").exists():

@@ -31,8 +31,8 @@ def test_no_submission_over_http_is_lost_or_run_twice_while_the_server_is_killed
 def test_negative_control_an_answer_before_the_commit_loses_jobs(home: Path, count: Count) -> None:
     harness = HttpHarness(
         home=home,
-        submissions=2000,
-        kills=5,
+        submissions=600,
+        kills=8,
         seed=5,
         mutations="second-look,answer-first",
         enough=lambda it: it.lacks_a_job(),

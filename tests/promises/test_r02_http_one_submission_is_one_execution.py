@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.http_faults.harness import HttpHarness
 from tests.http_faults.http import Answer, Client
+from tests.kill.harness import Harness
 from tests.serving import SETTINGS, Service, end_everything, serving
 from tests.support import until
 
@@ -92,11 +93,11 @@ def test_the_same_key_of_another_tenant_is_another_job(service: Service, token: 
 def test_negative_control_a_key_in_a_later_commit_makes_two_jobs(home: Path, count: Count) -> None:
     harness = HttpHarness(
         home=home,
-        submissions=2000,
+        submissions=600,
         kills=8,
         seed=11,
         mutations="second-look,key-later",
-        enough=HttpHarness.has_doubled,
+        enough=Harness.has_doubled,
     )
     tally = harness.run()
     count(str(tally))

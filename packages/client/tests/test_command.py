@@ -6,6 +6,9 @@ from typing import Any
 
 import pytest
 
+from longshore_client import entrypoints
+from longshore_client.command import main
+
 VERBS = (
     *("run", "workflows", "jobs", "status", "logs", "cancel", "results", "completion"),
     *("login", "logout"),
@@ -55,6 +58,16 @@ def test_a_wrong_option_or_verb_ends_with_2(longshore: Any) -> None:
     unknown = longshore("launch")
     assert unknown.returncode == 2
     assert "No such command 'launch'" in unknown.stderr
+
+
+@pytest.mark.parametrize(("verb", "package"), [("serve", "longshore-api"), ("demo", "longshore")])
+def test_a_verb_whose_package_is_missing_names_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str, package: str
+) -> None:
+    monkeypatch.setattr(entrypoints, "find", lambda _: {})
+    with pytest.raises(SystemExit, match="2"):
+        main([verb])
+    assert f"{verb} needs the package {package}: install it" in capsys.readouterr().err
 
 
 def test_version_is_that_of_the_package(longshore: Any) -> None:

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import msgspec
@@ -40,27 +41,41 @@ def check_sent(body: bytes, media_type: str | None) -> None:
         )
 
 
-async def read_body(receive: Receive, limit: int, announced: str | None) -> bytes:
+async def read_body(
+    receive: Receive,
+    limit: int,
+    announced: str | None,
+    hold: Callable[[], AbstractContextManager[None]],
+) -> bytes:
     """Return the body of a request, which may have ``limit`` bytes.
 
-    ``announced`` is its ``Content-Length``, where it has one.
+    ``announced`` is its ``Content-Length``, where it has one. ``hold`` is entered while it comes
+    in pieces.
 
     Raises:
         TooLarge: it has more; the rest is not read, and nothing where that was announced.
         Disconnected: the client is gone.
     """
-    body = bytearray()
     if announced is not None and int(announced) > limit:  # the parser let digits through only
         raise _too_large(limit)
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise Disconnected
-        body += message.get("body", b"")
-        if len(body) > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            return bytes(body)
+    first, has_more = await _receive(receive)
+    if not has_more and len(first) <= limit:
+        return first
+    body = bytearray(first)
+    with hold():
+        while len(body) <= limit:
+            if not has_more:
+                return bytes(body)
+            piece, has_more = await _receive(receive)
+            body += piece
+    raise _too_large(limit)
+
+
+async def _receive(receive: Receive) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] != "http.request":
+        raise Disconnected
+    return message.get("body", b""), message.get("more_body", False)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -5,6 +5,7 @@ is here is still a route of the application: whatever is unusual about a request
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -102,12 +103,13 @@ async def _submit_job(scope: Scope, receive: Receive, headers: Headers) -> Respo
     state = scope["state"]
     scope["path_template"] = _JOBS
     check_access(state["caller"], submit_job)
-    limit = state["provider"].limits.body
-    body = await read_body(receive, limit, headers.get(b"content-length"))
+    provider, caller = state["provider"], state["caller"]
+    hold = partial(provider.bodies.hold, caller.token)
+    body = await read_body(receive, provider.limits.body, headers.get(b"content-length"), hold)
     check_sent(body, headers.get(b"content-type"))
     return await submit_job.fn(  # type: ignore[no-any-return]  # as above
         data=decode(body, NewJob),
-        caller=state["caller"],
-        provider=state["provider"],
+        caller=caller,
+        provider=provider,
         key=headers.get(b"idempotency-key"),
     )

@@ -90,6 +90,7 @@ class Gate:
             authorization = _BEARER
         token = authorization[len(_BEARER) :].strip().decode("latin-1")
         state["caller"] = caller = await self._provider.access.authenticate(token)
+        state["token"] = token  # what goes on for long looks at it again
         if self._provider.limiter is not None:
             limiter = self._provider.limiter
             answer.policy = b"%d;w=%d" % (limiter.burst, limiter.burst / limiter.rate)

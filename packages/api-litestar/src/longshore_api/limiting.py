@@ -66,11 +66,14 @@ class RateLimiter:
         return Allowance(left // self._each, (self._all - left) / _SECOND)
 
 
-class Streams:
-    """The streams that are open: logs and events that somebody follows."""
+class Shares:
+    """What is open at a time: ``each`` token may have so many, and all ``together``."""
 
-    def __init__(self, limits: LimitsSettings) -> None:
-        self._limits = limits
+    def __init__(self, each: int, together: int, *, one_has: str, all_have: str) -> None:
+        self._each = each
+        self._together = together
+        self._one_has = one_has
+        self._all_have = all_have
         self._open: Counter[str] = Counter()
 
     @property
@@ -80,20 +83,16 @@ class Streams:
 
     @contextmanager
     def hold(self, key: str) -> Iterator[None]:
-        """Count one stream of ``key`` while the block runs.
+        """Count one of ``key`` while the block runs.
 
         Raises:
-            RateLimited: the token follows as many as it may.
-            Overloaded: all together do.
+            RateLimited: the token has as many as it may.
+            Overloaded: all together have.
         """
-        if self._open[key] >= self._limits.streams:
-            raise RateLimited(
-                f"this token follows {self._limits.streams} streams already",
-                retry_after=5,
-                hint="close one",
-            )
-        if self.open >= self._limits.all_streams:
-            raise Overloaded("too many streams are followed", hint="ask again later")
+        if self._open[key] >= self._each:
+            raise RateLimited(self._one_has, retry_after=5, hint="end one")
+        if self.open >= self._together:
+            raise Overloaded(self._all_have, hint="ask again later")
         self._open[key] += 1
         try:
             yield
@@ -101,6 +100,30 @@ class Streams:
             self._open[key] -= 1
             if not self._open[key]:
                 del self._open[key]
+
+
+class Streams(Shares):
+    """The streams that are open: logs and events that somebody follows."""
+
+    def __init__(self, limits: LimitsSettings) -> None:
+        super().__init__(
+            limits.streams,
+            limits.all_streams,
+            one_has=f"this token follows {limits.streams} streams already",
+            all_have="too many streams are followed",
+        )
+
+
+class Bodies(Shares):
+    """The bodies that come in pieces: each is in memory until it is whole."""
+
+    def __init__(self, each: int, together: int) -> None:
+        super().__init__(
+            each,
+            together,
+            one_has=f"this token sends {each} large bodies already",
+            all_have="too many large bodies are sent",
+        )
 
 
 class Place:

@@ -6,7 +6,7 @@ from longshore.access import Access
 from longshore.host import Host
 from longshore.models import Caller, Job, Role
 from longshore_api.frames import EventFrames
-from longshore_api.limiting import Crowd, RateLimiter, Streams
+from longshore_api.limiting import Bodies, Crowd, RateLimiter, Streams
 from longshore_api.metrics import Tally
 from longshore_api.readiness import Readiness
 from longshore_api.stopping import Stopping
@@ -36,7 +36,9 @@ class Provider:
         rate, burst = self.limits.requests_per_second, self.limits.burst
         self.limiter = RateLimiter(rate, burst) if rate else None
         self.streams = Streams(self.limits)
-        self.crowd = Crowd(self.limits.requests_at_once)
+        at_once = self.limits.requests_at_once
+        self.crowd = Crowd(at_once)
+        self.bodies = Bodies(max(1, at_once // 2), at_once)
         self.tally = Tally()
         self.frames = EventFrames()
         self.views = JobViews(host.service)

@@ -1,5 +1,6 @@
 """Requests whose bodies are read strictly, and only after the caller's rights were checked."""
 
+from functools import partial
 from typing import Any
 
 from litestar import Request
@@ -26,9 +27,9 @@ class StrictRequest(Request[Any, Any, Any]):
         """Return the body, checked for size and media type where the handler takes one."""
         if "longshore_body" not in self.state:
             wanted = self._wanted()
-            limit = provider_of(self).limits.body
-            announced = self.headers.get("content-length")
-            content = await read_body(self.receive, limit, announced)
+            provider, announced = provider_of(self), self.headers.get("content-length")
+            hold = partial(provider.bodies.hold, caller_of(self).token)
+            content = await read_body(self.receive, provider.limits.body, announced, hold)
             if wanted is not None:
                 check_sent(content, self.headers.get("content-type"))
             self.state.longshore_body = content

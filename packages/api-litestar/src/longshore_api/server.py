@@ -1,5 +1,6 @@
 """The HTTP server of ``longshore serve``: uvicorn around the doorway, and the service behind it."""
 
+import os
 import signal
 import socket
 import time
@@ -89,8 +90,10 @@ def listen(service: ServiceSettings) -> socket.socket:
     try:
         return socket.create_server((service.host, service.port), family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as exc:
+        number = exc.errno if isinstance(exc, OSError) else None
+        why = os.strerror(number) if number and number > 0 else exc  # below 0: no such host
         raise SettingsInvalid(
-            f"cannot listen on {service.host} port {service.port}: {exc}",
+            f"cannot listen on {service.host} port {service.port}: {why}",
             hint="end what listens there, or choose another [service] host and port",
         ) from exc
 

@@ -1,12 +1,13 @@
 """Answers that go on: events as they come, a log as it grows."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
 from contextlib import AbstractContextManager, aclosing
 from typing import Any
 
 import anyio
 from litestar import Response
 
+from longshore.errors import RetryError, Unauthenticated
 from longshore_api.stopping import Stopping
 
 Scope = MutableMapping[str, Any]
@@ -14,6 +15,8 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
 
+#: seconds until a stream looks again whether its token is good
+LOOK_AT_TOKEN = 2.0
 #: told to proxies: hand on what comes, as it comes
 _LIVE: Headers = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
 
@@ -21,6 +24,7 @@ _LIVE: Headers = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")
 class StreamAnswer(Response[Any]):
     """Sends what ``chunks`` yields, until it ends, the client leaves, or ``stopping`` is set.
 
+    Also until the client's token is no longer good: whoever comes back then is told why.
     ``hold`` counts the stream while it runs. ``ping`` is sent when nothing else was for
     ``ping_after`` seconds, so that proxies and clients see that it lives.
     """
@@ -58,7 +62,8 @@ class StreamAnswer(Response[Any]):
                 await send(self._start())
                 self._sent_at = anyio.current_time()
                 if first is not None and scope["method"] != "HEAD":
-                    await self._carry(first, chunks, receive, send)
+                    with self._stopping.waiting():
+                        await self._carry(first, chunks, scope["state"], receive, send)
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _start(self) -> MutableMapping[str, Any]:
@@ -66,17 +71,22 @@ class StreamAnswer(Response[Any]):
         return {"type": "http.response.start", "status": self.status_code, "headers": headers}
 
     async def _carry(
-        self, first: bytes, chunks: AsyncIterator[bytes], receive: Receive, send: Send
+        self,
+        first: bytes,
+        chunks: AsyncIterator[bytes],
+        state: Mapping[str, Any],
+        receive: Receive,
+        send: Send,
     ) -> None:
-        with self._stopping.waiting():
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
-                if self._ping:
-                    tasks.start_soon(self._keep_alive, send)
-                await self._send(first, send)
-                async for chunk in chunks:
-                    await self._send(chunk, send)
-                tasks.cancel_scope.cancel()
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
+            tasks.start_soon(_watch_token, state, tasks.cancel_scope)
+            if self._ping:
+                tasks.start_soon(self._keep_alive, send)
+            await self._send(first, send)
+            async for chunk in chunks:
+                await self._send(chunk, send)
+            tasks.cancel_scope.cancel()
 
     async def _send(self, chunk: bytes, send: Send) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -94,3 +104,14 @@ class StreamAnswer(Response[Any]):
                 await self._send(self._ping, send)
                 quiet = 0.0
             await anyio.sleep(self._ping_after - quiet)
+
+
+async def _watch_token(state: Mapping[str, Any], scope: anyio.CancelScope) -> None:
+    while True:
+        await anyio.sleep(LOOK_AT_TOKEN)
+        try:
+            await state["provider"].access.authenticate(state["token"])
+        except Unauthenticated:
+            scope.cancel()
+        except RetryError:
+            continue  # who asked in good times goes on in bad ones

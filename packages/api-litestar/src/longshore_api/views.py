@@ -16,7 +16,7 @@ _MOST = 4096
 class JobView:
     """A job's answer: ``body`` is JSON, ``etag`` changes when it does."""
 
-    job: Job
+    seq: int
     place: int | None
     body: bytes
     etag: bytes
@@ -35,10 +35,10 @@ class JobViews:
         if job.state is JobState.QUEUED:
             place = await self._queue.place(job)
         kept = self._kept.get(job.id)
-        if kept is not None and kept.job.seq == job.seq and kept.place == place:
+        if kept is not None and kept.seq == job.seq and kept.place == place:
             return kept
         body = msgspec.json.encode(job_to_wire(job, place=place))
-        view = JobView(job, place, body, etag_of(job, place))
+        view = JobView(job.seq, place, body, etag_of(job, place))
         self._kept[job.id] = view
         self._kept.move_to_end(job.id)
         if len(self._kept) > _MOST:

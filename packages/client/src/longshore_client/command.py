@@ -19,6 +19,8 @@ from longshore_client.output import say
 from longshore_client.session import Session, open_session
 
 DEBUG = "LONGSHORE_DEBUG"
+#: sub-commands that a reader of the documentation looks for, and the packages that offer them
+_OFFERED_BY = {"serve": "longshore-api", "demo": "longshore"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +88,15 @@ class Root(click.Group):
             return built_in
         value = entrypoints.find(entrypoints.COMMANDS).get(cmd_name)
         return Offered(cmd_name, value) if value else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the sub-command that is meant; where its package is missing, say which it is."""
+        if args[0] in _OFFERED_BY and self.get_command(ctx, args[0]) is None:
+            package = _OFFERED_BY[args[0]]
+            ctx.fail(f"{args[0]} needs the package {package}: install it beside longshore-client")
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> object:
         """Run the sub-command; a reader that went away, as `head` does, ends it quietly."""

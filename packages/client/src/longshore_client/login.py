@@ -36,6 +36,8 @@ def log_in(server: str, *, from_stdin: bool) -> None:
 def _token(url: str, *, from_stdin: bool) -> str:
     if from_stdin:
         token = sys.stdin.readline().strip()
+    elif not sys.stdin.isatty():
+        raise click.UsageError("nobody can be asked for the token here: give it with --token-stdin")
     else:
         token = click.prompt(f"token for {url}", hide_input=True, err=True).strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:

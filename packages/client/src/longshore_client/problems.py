@@ -109,6 +109,8 @@ def error_from(exc: httpx2.TransportError | httpx2.InvalidURL, host: str) -> Lon
     if _is_about_trust(exc):
         hint = "SSL_CERT_FILE names further certificates to trust"
         return errors.Untrusted(f"the certificate of {host} is not trusted: {said}", hint=hint)
+    if "WRONG_VERSION_NUMBER" in said:  # what OpenSSL says when the answer is not TLS
+        return errors.RequestError(f"{host} does not speak https", hint="is its address http://?")
     if isinstance(exc, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout):
         return errors.Unreachable(
             f"{host} cannot be reached: {said}", hint="check the address and that it is up"

@@ -68,6 +68,15 @@ def test_what_is_no_token_is_not_sent(longshore: Any, provider: Any, text: bytes
     assert provider.seen == []
 
 
+def test_where_nobody_can_be_asked_for_the_token_it_says_how_to_give_it(
+    longshore: Any, provider: Any
+) -> None:
+    done = longshore("login", provider.url, stdin=b"")
+    assert done.returncode == 2
+    assert "give it with --token-stdin" in done.stderr
+    assert provider.seen == []
+
+
 def test_a_person_is_asked_for_the_token_and_does_not_see_it(longshore: Any, provider: Any) -> None:
     terminal = longshore.terminal("login", provider.url)
     terminal.wait_for("token for http")
@@ -139,6 +148,14 @@ def test_an_error_of_the_provider_is_told_with_what_finds_it_in_the_log(
     assert done.returncode == 1
     assert "error: something is wrong" in done.stderr
     assert "request r7" in done.stderr
+
+
+def test_https_to_a_server_without_it_is_told_at_once(longshore: Any, provider: Any) -> None:
+    url = provider.url.replace("http://", "https://")
+    done = longshore("login", url, "--token-stdin", stdin=TOKEN.encode())
+    assert done.returncode == 2
+    assert "does not speak https\nhint: is its address http://?" in done.stderr
+    assert "tried" not in done.stderr
 
 
 def test_logout_forgets(longshore: Any, provider: Any, configuration: Path) -> None:

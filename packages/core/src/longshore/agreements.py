@@ -5,7 +5,7 @@ with the change. No event holds a token or its digest.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import attrs
@@ -94,5 +94,12 @@ def token_problems(token: Token) -> Iterator[Problem]:
 
 
 def _time_problems(where: str, at: datetime | None) -> Iterator[Problem]:
-    if at is not None and at.tzinfo is None:
+    if at is None:
+        return
+    if at.tzinfo is None:
         yield Problem(where, "has no time zone")
+        return
+    try:
+        at.astimezone(UTC)
+    except OverflowError:
+        yield Problem(where, "is no time of the years 1 to 9999 in UTC")

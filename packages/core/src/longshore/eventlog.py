@@ -83,7 +83,7 @@ class EventLog:
             is_over = job is None or job.is_final
             after = min(after, job.seq if job else 0)  # what is not there yet is not skipped
             while True:
-                stored = await self._store.events(job_id, after=after, limit=_PAGE)
+                stored = await self._stored(job_id, after)
                 for event in stored:
                     after = event.seq
                     yield event
@@ -98,6 +98,12 @@ class EventLog:
                     yield event
                     if _is_last(event):
                         return
+
+    async def _stored(self, job_id: str, after: int) -> Sequence[JobEvent]:
+        job = await self._store.job(job_id)  # is quick, and mostly says that nothing is new
+        if job is None or job.seq <= after:
+            return ()
+        return await self._store.events(job_id, after=after, limit=_PAGE)
 
     async def _fresh(self, published: _Listener, after: int) -> AsyncIterator[JobEvent]:
         """Yield what is published after ``after`` without a gap, until nothing comes."""

@@ -243,7 +243,10 @@ class Inputs:
             _check_waiting(now)
             return Step(None, {"inputs": (*now.inputs, name)}, RECEIVED, by)
 
-        return await self._ledger.change(job.id, receive, transfers=transfers)
+        job = await self._ledger.change(job.id, receive, transfers=transfers)
+        if job.purged:  # while these bytes came: nobody else will look for them
+            await self._storage.delete(input_key(self._store.instance, job, name))
+        return job
 
     async def complete_all(self, job: Job, workflow: Workflow, *, by: str | None = None) -> Job:
         """Commit what was uploaded and is evidently whole, before a start.

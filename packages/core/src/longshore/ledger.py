@@ -11,6 +11,7 @@ from longshore.errors import LongshoreError, NotFound, Stale
 from longshore.eventlog import EventLog
 from longshore.jobs import Step, create, take
 from longshore.models import Job, JobEvent, JobState
+from longshore.parameters import is_light
 from longshore.stores.abc import Store
 from longshore.transfer import Transfer
 
@@ -139,7 +140,7 @@ class Ledger:
         return stamps
 
     def _published(self, job: Job, events: Sequence[JobEvent]) -> None:
-        if job.is_final:
+        if job.is_final or not is_light(job.parameters):
             self._cache.pop(job.id, None)
         else:
             self._cache[job.id] = job

@@ -17,6 +17,8 @@ from longshore.storages.abc import StorageBackend
 
 #: how often a follower looks for more
 _LOOK_AGAIN = timedelta(milliseconds=200)
+#: and at a worker that has said nothing for some seconds
+_SELDOM = timedelta(seconds=1)
 _NO_LOG = frozenset({JobState.CREATED, JobState.QUEUED})
 
 FindBackend = Callable[[str], Awaitable[WorkflowBackend]]
@@ -48,14 +50,16 @@ class Logs:
             NotFound: the tenant has no such job.
             Denied: the workflow does not show its log, or not yet.
         """
+        pause = _LOOK_AGAIN
         while True:
-            job = await self.check(tenant, job_id)
+            job, before = await self.check(tenant, job_id), start
             async for chunk in self._chunks(job, start):
                 start += len(chunk)
                 yield chunk
             if job.is_final or not follow:
                 return
-            await self._clock.sleep(_LOOK_AGAIN)
+            pause = _LOOK_AGAIN if start > before else min(pause * 1.25, _SELDOM)
+            await self._clock.sleep(pause)
 
     async def check(self, tenant: str | None, job_id: str) -> Job:
         """Return a job whose log may be read now; raises as ``read``."""

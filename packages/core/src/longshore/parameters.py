@@ -25,6 +25,9 @@ MAX_BYTES = 256 * 1024
 MAX_DEPTH = 32
 #: bytes of one value as a variable: the kernel starts no program with 128 KiB in one
 MAX_VARIABLE = 120 * 1024
+#: bytes that light values have in memory at most, and each of them at least, both about
+_LIGHT = 8 * 1024
+_NODE = 64
 #: keywords whose properties ``additionalProperties`` beside them does not see
 _COMPOSING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "$dynamicRef"})
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z")
@@ -93,6 +96,24 @@ def check_parameters(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tu
     for error in validator.iter_errors(plain):
         found.update(dict.fromkeys(_problems(error, schema)))
     return tuple(found)
+
+
+def is_light(values: Mapping[str, Any]) -> bool:
+    """Say whether values are so few and short that those of thousands of jobs fit in memory."""
+    left = _LIGHT
+    todo: list[Any] = [values]
+    while todo:
+        value = todo.pop()
+        left -= _NODE
+        if isinstance(value, str):
+            left -= len(value)
+        elif isinstance(value, Mapping | list | tuple):
+            left -= _NODE * len(value)
+            if left >= 0:
+                todo += [*value, *value.values()] if isinstance(value, Mapping) else value
+        if left < 0:
+            return False
+    return True
 
 
 def with_defaults(schema: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

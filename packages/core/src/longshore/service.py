@@ -16,7 +16,7 @@ from longshore.eventlog import EventLog
 from longshore.ids import new_id
 from longshore.inputs import CONSUMER_URL_LIFE, Inputs, InputState
 from longshore.jobs import Step
-from longshore.keys import attempt_key, job_prefix, output_key
+from longshore.keys import attempt_key, output_key
 from longshore.ledger import Ledger
 from longshore.models import (
     SERVICE,
@@ -43,7 +43,7 @@ from longshore.transfer import (
     TransferState,
     UploadReceipt,
 )
-from longshore.uploads import abort_uploads
+from longshore.uploads import abort_uploads, drop_bytes
 
 PURGED = "BytesPurged"
 #: the largest number that stores have
@@ -380,10 +380,11 @@ class JobService:
         job = await self.job(tenant, job_id)
         if not job.is_final:
             raise Conflict(f"job {job_id} is {job.state}", hint="cancel it first")
-        await self._storage.delete(job_prefix(self._store.instance, job))
-        return await self._ledger.change(
-            job_id, lambda now: None if now.purged else Step(None, {"purged": True}, PURGED, by)
-        )
+        mark = Step(None, {"purged": True}, PURGED, by)
+        await drop_bytes(self._store, self._storage, job)
+        job = await self._ledger.change(job_id, lambda now: None if now.purged else mark)
+        await drop_bytes(self._store, self._storage, job)  # what came before the mark was seen
+        return job
 
 
 def _is_text(value: str) -> bool:

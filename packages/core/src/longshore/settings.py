@@ -27,6 +27,8 @@ T = TypeVar("T")
 #: bytes, in settings also as "1 MiB"
 Size = NewType("Size", int)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}\Z")
+#: requests a second, where they are limited
+_SLOWEST = 0.001
 #: names of settings whose values are never shown
 _SECRET = re.compile(r"secret|token|passw|credential|key")
 ENVIRONMENT_PREFIX = "LONGSHORE_"
@@ -69,19 +71,26 @@ class ServiceSettings:
     log: LogForm = LogForm.AUTO
 
 
+def _is_rate(_: object, field: "attrs.Attribute[float]", value: float) -> None:
+    if value != 0 and value < _SLOWEST:  # slower, and the time until it flows is no number
+        raise ValueError(f"'{field.name}' must be 0 or at least {_SLOWEST}: {value}")
+
+
 @attrs.frozen(kw_only=True)
 class LimitsSettings:
     """``[limits]``: what one token, and all together, may ask of a server.
 
     ``requests_per_second`` of a token are answered, and ``burst`` at once (0: no limit).
     ``streams`` are the logs and events that one token may follow at a time, ``all_streams`` those
-    of all. ``body`` is the size of a JSON request. ``requests_at_once`` are worked on at a time;
-    more are asked to come again. Of more than ``connections`` those that wait longest for their
-    clients are closed.
+    of all. ``body`` is the size of a JSON request. ``requests_at_once`` are worked on at a time,
+    and as many large bodies may be on their way, half of them one token's; more are asked to come
+    again. Of more than ``connections`` those that wait longest for their clients are closed.
     """
 
-    requests_per_second: float = attrs.field(default=200.0, validator=attrs.validators.ge(0))
-    burst: int = attrs.field(default=1000, validator=attrs.validators.ge(1))
+    requests_per_second: float = attrs.field(default=200.0, validator=_is_rate)
+    burst: int = attrs.field(
+        default=1000, validator=(attrs.validators.ge(1), attrs.validators.le(1_000_000))
+    )
     streams: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     all_streams: int = attrs.field(default=2000, validator=attrs.validators.ge(1))
     requests_at_once: int = attrs.field(default=256, validator=attrs.validators.ge(1))
@@ -298,9 +307,10 @@ def _to_number(kind: type[int] | type[float]) -> Callable[[object], int | float]
         wrong = ValueError(f"{value!r} is no {'whole ' if kind is int else ''}number")
         try:
             number = kind(value)
+            is_finite = math.isfinite(number)
         except (ValueError, OverflowError):
             raise wrong from None
-        if not math.isfinite(number) or (number != value and not isinstance(value, str)):
+        if not is_finite or (number != value and not isinstance(value, str)):
             raise wrong
         return number
 

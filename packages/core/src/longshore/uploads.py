@@ -1,7 +1,8 @@
-"""Dropping uploads that nobody will commit."""
+"""Dropping bytes: uploads that nobody will commit, and all that a job had."""
 
 import attrs
 
+from longshore.keys import job_prefix
 from longshore.models import Job
 from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
@@ -26,3 +27,9 @@ async def abort_uploads(
         await store.put_transfers(
             [attrs.evolve(one, state=TransferState.ABORTED) for one in dropped]
         )
+
+
+async def drop_bytes(store: Store, storage: StorageBackend, job: Job) -> None:
+    """Delete all bytes of a final job, also those that were sent and never committed."""
+    await abort_uploads(store, storage, job)
+    await storage.delete(job_prefix(store.instance, job))

@@ -9,13 +9,13 @@ from longshore.models import Role
 from longshore_api.answers import answer, job_answer
 from longshore_api.docs import errors
 from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
-from longshore_api.routes.jobs import JobId
+from longshore_api.routes.jobs import SEND, JobId
 from longshore_api.routing import get
 from longshore_api.schemas.jobs import Completion, InputState, Job
 from longshore_api.uploads import upload_to_wire
 
 #: what shows how to send bytes may send them
-FEED = {SCOPE: "data:write", ROLE: (Role.CONSUMER,)}
+FEED = {SCOPE: SEND, ROLE: (Role.CONSUMER,)}
 Name = Annotated[str, Parameter(description="a declared name", max_length=255)]
 
 

@@ -7,7 +7,7 @@ import anyio.to_thread
 from litestar import Response, delete, post
 from litestar.params import HeaderParameter, JSONBody, Parameter, QueryParameter
 
-from longshore.models import Caller, Job as CoreJob, JobState, Role
+from longshore.models import Caller, InlineInput, Job as CoreJob, JobState, Role
 from longshore.stores.abc import JobQuery
 from longshore.wire import job_to_wire
 from longshore_api.answers import answer, job_answer
@@ -15,7 +15,7 @@ from longshore_api.docs import errors
 from longshore_api.errors import Malformed, PreconditionFailed
 from longshore_api.listing import encode_page
 from longshore_api.provider import Provider, tenant_of
-from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
+from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider, check_scope
 from longshore_api.routing import get
 from longshore_api.schemas.jobs import Job, JobPage, NewJob, SubmittedJob
 from longshore_api.uploads import uploads_to_wire
@@ -40,6 +40,8 @@ IdempotencyKey = Annotated[
 READ = {SCOPE: "jobs:read", ROLE: (Role.CONSUMER, Role.ADMIN)}
 STEER = {SCOPE: "jobs:write", ROLE: (Role.CONSUMER, Role.ADMIN)}
 WRITE = {SCOPE: "jobs:write", ROLE: (Role.CONSUMER,)}
+#: the scope of whoever sends bytes
+SEND = "data:write"
 
 
 @post("/v1/jobs", opt=WRITE, responses=errors(400, 401, 403, 404, 413, 415, 422, 429, 503))
@@ -48,12 +50,17 @@ async def submit_job(
 ) -> Response[SubmittedJob]:
     """Submit a job; when this answers it is durable and is never lost.
 
-    201 with the job and the uploads that it waits for; 200 for a repeated key.
+    201 with the job and the uploads that it waits for; 200 for a repeated key. Inputs as text, and
+    the requests that upload, are for tokens with ``data:write``.
     """
+    request = data.to_core()
+    if any(isinstance(given, InlineInput) for given in request.inputs.values()):
+        check_scope(caller, SEND)
     done = await provider.service.submit(
-        caller.tenant, data.to_core(), key=key, agreement=caller.agreement, by=caller.token
+        caller.tenant, request, key=key, agreement=caller.agreement, by=caller.token
     )
-    body = {**job_to_wire(done.job), "uploads": uploads_to_wire(done.uploads)}
+    uploads = done.uploads if SEND in caller.scopes else {}  # who has a URL may use it
+    body = {**job_to_wire(done.job), "uploads": uploads_to_wire(uploads)}
     headers = {
         "location": provider.url(f"/v1/jobs/{done.job.id}"),
         "etag": etag_of(done.job).decode(),

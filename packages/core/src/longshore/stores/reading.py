@@ -12,6 +12,7 @@ from typing import Any
 
 from longshore.codec import from_json
 from longshore.models import Job, Workflow
+from longshore.parameters import is_light
 from longshore.stores import rows
 from longshore.stores.abc import JobQuery
 
@@ -64,6 +65,8 @@ class RememberedJobs:
         if kept is not None and kept.seq == row[0]:
             return kept
         for job in select_jobs(connection, "id = ?", (job_id,)):
+            if not is_light(job.parameters):
+                return job
             self._jobs[job_id] = job
             self._jobs.move_to_end(job_id)
             if len(self._jobs) > _MOST:
