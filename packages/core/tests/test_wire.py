@@ -139,9 +139,10 @@ def test_a_workflow_shows_what_a_consumer_may_know() -> None:
         "required": False,
         "maxSize": 10,
         "description": "a text",
+        "mediaType": None,
     }
     assert shown["inputs"]["env"]["names"] == ["A"]
-    assert shown["resources"]["walltime"] == 90
+    assert shown["resources"]["walltime"] == shown["maxResources"]["walltime"] == 90
     assert shown["parameters"] == {"properties": {"top": {}}}
 
 

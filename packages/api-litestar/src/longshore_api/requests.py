@@ -8,9 +8,10 @@ from litestar.connection import ASGIConnection
 from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 
-from longshore.errors import Denied
+from longshore.errors import Denied, Unauthenticated
 from longshore.models import Caller, Role
 from longshore_api.bodies import check_sent, decode, read_body
+from longshore_api.gate import is_open
 from longshore_api.provider import Provider
 
 #: what handlers are given beside their parameters
@@ -92,6 +93,8 @@ _ROLE_HINTS = {
 async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Check role and scopes, then that the job is the caller's: before any body is read."""
     if "caller" not in connection.scope["state"]:
+        if not is_open(connection.scope["path"]):
+            raise Unauthenticated("nobody has looked at the token", reason="missing")
         return
     caller = caller_of(connection)
     check_access(caller, handler)
