@@ -9,6 +9,7 @@ import pytest
 from tests.conftest import Open
 from tests.support import attempts_in, end_processes_of, in_role, kill, shell, started, until
 
+from longshore.backends.local import attempts, lines
 from longshore.backends.local.processes import boot_id
 from longshore.models import Fault, JobState, OutcomeKind
 
@@ -29,18 +30,23 @@ def bystander() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def _reboot(home: Path, replacements: dict[str, str]) -> None:
-    """End everything as a power cut does, and have the files tell of another boot."""
+    """End everything as a power cut does, and have the attempt's file tell of another boot."""
     end_processes_of(home)
-    (attempt,) = attempts_in(home)
-    told = 0
-    for file in (home / "backends" / "local" / "attempts" / attempt).iterdir():
-        if file.is_file() and boot_id() in (text := file.read_text()):
+    (name,) = attempts_in(home)
+    file = home / "backends" / "local" / "attempts" / name / attempts.FILE
+    content = file.read_bytes()
+    told = b""
+    for line in lines.whole_lines(name, content).splitlines():
+        body = lines.unseal(name, line)
+        assert body is not None
+        text = body.decode()
+        if boot_id() in text:
             for old, new in {boot_id(): OTHER_BOOT, **replacements}.items():
-                assert old in text
                 text = text.replace(old, new)
-            file.write_text(text)
-            told += 1
-    assert told
+        told += lines.seal(name, text)
+    assert OTHER_BOOT.encode() in told
+    assert all(new.encode() in told for new in replacements.values())
+    file.write_bytes(told.ljust(len(content), b"\0"))
 
 
 def test_a_job_that_ran_is_lost_and_whoever_has_its_pid_now_is_let_alone(

@@ -93,6 +93,7 @@ class Connection(LendingProtocol):
     def connection_made(self, transport: Any) -> None:
         """Begin; of too many, those that have waited longest for their clients are closed."""
         super().connection_made(transport)
+        self._corked = Corked(transport, self.loop)
         if len(self.connections) > self._most and not _make_room(self):
             self._answer(_FULL, "retry-after: 1\r\n")
 
@@ -158,7 +159,7 @@ class Connection(LendingProtocol):
             raise _Refused(_BAD_REQUEST)
         super().on_headers_complete()
         if _BYTES not in self.url:
-            self.cycle.transport = cast("Any", Corked(self.transport, self.loop))
+            self.cycle.transport = cast("Any", self._corked)
         if framing and self.parser.should_upgrade():
             self._framing = framing
         self._is_in_head, self._is_in_body = False, True
@@ -188,7 +189,7 @@ class Connection(LendingProtocol):
     def on_response_complete(self) -> None:
         """Go on with the next request, if one is heard."""
         if self._is_deaf and not self.pipeline:
-            self.loop.call_soon(self.transport.close)  # behind what is still held back
+            self._corked.close()
         super().on_response_complete()
 
     @property
@@ -203,7 +204,7 @@ class Connection(LendingProtocol):
             if self._is_in_body:
                 self.pipeline.popleft()  # its body will never be whole
         elif self._is_answered:
-            self.transport.close() if self._is_in_body else self._answer(status)
+            self._corked.close() if self._is_in_body else self._answer(status)
         elif self._is_in_body and self.cycle.response_started:
             self.transport.abort()
         elif self._is_in_body:
@@ -215,8 +216,8 @@ class Connection(LendingProtocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         text = _ANSWER.format(status=status, more=more, length=len(status))
-        self.transport.write(text.encode())
-        self.transport.close()
+        self._corked.write(text.encode())
+        self._corked.close()
 
     # how long it may take
 
@@ -266,7 +267,7 @@ class Connection(LendingProtocol):
         elif is_at_fault:
             self._refuse(_SLOW)
         else:
-            self.transport.close()
+            self._corked.close()
 
 
 def look_at_all(connections: Iterable[object], now: float, patience: Patience) -> None:
