@@ -1,4 +1,8 @@
-"""Where a skipped test is a failure: the machine that has everything says so by its environment."""
+"""Which tests run, and where a skipped one is a failure.
+
+Tests marked ``thorough`` run with ``--all`` only. The machine that has everything says so by its
+environment: there a skip is a failure.
+"""
 
 import os
 
@@ -7,6 +11,21 @@ import pytest
 REFUSE_SKIPS = "LONGSHORE_REFUSE_SKIPS"
 # Taken away: to what the tests start, it would be a setting of Longshore's that does not exist.
 _REFUSED = os.environ.pop(REFUSE_SKIPS, "") not in {"", "0"}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add ``--all``."""
+    parser.addoption("--all", action="store_true", help="also what is marked thorough")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what takes long and seldom finds anything, unless all is asked for."""
+    if config.getoption("--all"):
+        return
+    left_out = [item for item in items if item.get_closest_marker("thorough")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("thorough")]
 
 
 def _skipped(config: pytest.Config) -> list[str]:

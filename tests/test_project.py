@@ -147,6 +147,7 @@ def test_dev_on_a_machine_with_nothing_says_what_to_install(
     assert "neither uv nor python3 is here" in answer.stderr
 
 
+@pytest.mark.thorough
 def test_a_skip_fails_the_run_where_skips_are_refused(tmp_path: Path) -> None:
     shutil.copy(ROOT / "conftest.py", tmp_path / "conftest.py")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")

@@ -170,7 +170,7 @@ def test_a_command_that_cannot_run_is_the_workflows_fault(
 
 
 def test_a_worker_that_runs_too_long_is_ended_and_keeps_what_it_said(opened: Open) -> None:
-    workflow = shell("trap '' TERM; echo said; sleep 1000", walltime=timedelta(seconds=1))
+    workflow = shell("trap '' TERM; echo said; exec sleep 1000", walltime=timedelta(seconds=1))
     with opened(workflow) as longshore:
         handle = longshore.run("script")
         job = handle.wait(60)

@@ -199,6 +199,7 @@ def _check_headers(client: Client) -> None:
     assert client.get("/v1/me").status == 200
 
 
+@pytest.mark.thorough
 def test_another_tenant_hardly_notices_ten_times_too_many_requests(
     service: Service, count: Count
 ) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.blobserving import MODES, Server, serving
@@ -16,7 +17,11 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture(scope="session", params=list(MODES))
+def _mode(name: str) -> Any:
+    return name if name == "lending" else pytest.param(name, marks=pytest.mark.thorough)
+
+
+@pytest.fixture(scope="session", params=[_mode(name) for name in MODES])
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:

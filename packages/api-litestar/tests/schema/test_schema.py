@@ -64,7 +64,7 @@ def _by_phase(events: Path) -> str:
 
 
 @pytest.mark.timeout(2 * _LIMIT)
-@pytest.mark.parametrize("who", ["consumer", "admin"])
+@pytest.mark.parametrize("who", ["consumer", pytest.param("admin", marks=pytest.mark.thorough)])
 def test_every_answer_is_one_that_the_document_names(
     service: Service, who: str, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -90,8 +90,8 @@ def _submit(session: Session, order: Order, scratch: Path) -> Json:
         "start": True,
     }
     job = session.submit(request, key=order.key)
-    say(f"job {job['id']}")
     try:
+        say(f"job {job['id']}")
         # after a repeated key only what is still missing is asked for
         for name in files.keys() & (job.get("uploads") or {}).keys():
             with bar(f"upload {name}", files[name].size) as advance:

@@ -47,6 +47,7 @@ def run_pytest(*arguments: str, cwd: Path = HERE) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.thorough
 def test_every_sentence_of_the_contract_that_a_backend_breaks_is_found() -> None:
     broken = runpy.run_path(str(HERE / "broken_backends.py"))["BROKEN"]
     ids = [f"broken_backends.py::{test}" for test in broken]
