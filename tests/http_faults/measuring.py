@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from tests.http_faults.http import Client
@@ -29,6 +30,15 @@ def peak(pid: int) -> int:
 def open_files(pid: int) -> int:
     """Return how many files and sockets a process has open."""
     return sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def open_sockets(pid: int) -> int:
+    """Return how many sockets a process has open; its store's files come and go."""
+    found = 0
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += str(file.readlink()).startswith("socket:")
+    return found
 
 
 def times(ask: Callable[[], object], count: int) -> list[float]:

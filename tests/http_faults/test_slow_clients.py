@@ -17,6 +17,7 @@ from tests.http_faults.measuring import (
     forget_peak,
     memory,
     open_files,
+    open_sockets,
     peak,
     slowest_live,
 )
@@ -88,12 +89,12 @@ class Hall:
     def bounded(self, most: int = 16 * MIB) -> Iterator[None]:
         """See that the service stays quick, and takes ``most`` more memory, and no more files."""
         pid = self.service.process.pid
-        before, files = memory(pid), open_files(pid)
+        before, sockets = memory(pid), open_sockets(pid)
         forget_peak(pid)
         yield
         assert slowest_live(self.client) < 1.0
         assert peak(pid) - before < most
-        until(lambda: open_files(pid) <= files + 4, "the connections to be gone", LATE)
+        until(lambda: open_sockets(pid) <= sockets + 4, "the connections to be gone", LATE)
 
 
 @pytest.fixture(scope="module")
