@@ -17,6 +17,7 @@ SUBMISSIONS = int(os.environ.get("R1_SUBMISSIONS", "2000"))
 KILLS = int(os.environ.get("R1_KILLS", "10"))
 
 
+@pytest.mark.thorough
 def test_no_submission_over_http_is_lost_or_run_twice_while_the_server_is_killed(
     home: Path, count: Count
 ) -> None:
