@@ -24,9 +24,11 @@ _COLUMNS = ", ".join(rows.COLUMNS)
 _JOBS = f"SELECT {_COLUMNS} FROM jobs WHERE "  # noqa: S608 - our own column names
 
 
-def select_jobs(connection: sqlite3.Connection, where: str, values: tuple[Any, ...]) -> list[Job]:
+def select_jobs(
+    reader: sqlite3.Connection | sqlite3.Cursor, where: str, values: tuple[Any, ...]
+) -> list[Job]:
     """Return the jobs that a condition of ours finds."""
-    return [rows.decode_job(row) for row in connection.execute(_JOBS + where, values)]
+    return [rows.decode_job(row) for row in reader.execute(_JOBS + where, values)]
 
 
 def page(query: JobQuery) -> tuple[str, tuple[Any, ...]]:

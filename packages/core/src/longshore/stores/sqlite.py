@@ -138,13 +138,10 @@ class SQLiteStore(SQLiteAccess):
             datas = [rows.encode_changes(event.data) for event in events]
             done = cursor.execute(_INSERT_JOB, rows.encode_new_job(job, datas))
             if not done.rowcount:
-                found = cursor.execute(
-                    f"SELECT {_JOB} FROM jobs WHERE tenant = ? AND key = ?",  # noqa: S608
-                    (job.tenant, job.key),
-                ).fetchone()
-                if found is None:
+                found = select_jobs(cursor, "tenant = ? AND key = ?", (job.tenant, job.key))
+                if not found:
                     raise Conflict(f"there is a job {job.id} already")
-                return rows.decode_job(found)
+                return found[0]
             for event, data in zip(events, datas, strict=True):
                 cursor.execute(rows.INSERT_EVENT, rows.encode_event(event, data))
             _put_transfers(cursor, transfers)
