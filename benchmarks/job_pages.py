@@ -57,8 +57,8 @@ async def _fill(store: SQLiteStore, jobs: int) -> list[str]:
                 state=states[number % len(states)],
                 parameters={"top": number},
             )
-            born, event = create(job)
-            await store.add(born, [event])
+            born, events = create(job)
+            await store.add(born, events)
             if number % 10 == 0:
                 ids.append(job.id)
 

@@ -17,9 +17,18 @@ states = st.sampled_from(JobState)
 
 
 def test_a_new_job_is_made_by_one_event_that_holds_all_of_it() -> None:
-    job, event = create(make_job(parameters={"top": 3}, key="k"))
+    job, events = create(make_job(parameters={"top": 3}, key="k"))
+    (event,) = events
     assert (job.seq, event.seq, event.type, event.at) == (1, 1, "JobCreated", job.created_at)
-    assert replay([event]) == job
+    assert replay(events) == job
+
+
+def test_a_new_job_that_starts_at_once_is_queued_by_a_second_event() -> None:
+    job, events = create(make_job(), "token", lambda born, at: {"next_by": at}, queue=True)
+    assert (job.state, job.seq, job.next_by) == (JobState.QUEUED, 2, job.created_at)
+    assert [event.type for event in events] == ["JobCreated", "JobQueued"]
+    assert events[0].data["by"] == "token"
+    assert replay(events) == job
 
 
 def test_every_state_but_the_first_has_an_event_of_its_own() -> None:
@@ -121,8 +130,8 @@ def test_a_step_can_be_taken_again_by_another_writer() -> None:
     seconds=st.lists(st.integers(-600, 600), min_size=12, max_size=12),
 )
 def test_a_job_is_its_events_at_every_time(targets: list[JobState], seconds: list[int]) -> None:
-    job, event = create(make_job(parameters={"a": 1}))
-    events = [event]
+    job, born = create(make_job(parameters={"a": 1}))
+    events = [*born]
     for target, second in zip(targets, seconds, strict=False):
         step = Step(target, {"attempt": job.attempt + 1} if target is JobState.QUEUED else {})
         try:

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Callable
 from datetime import datetime
+from functools import lru_cache
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 ID_LENGTH = 26
@@ -19,8 +20,16 @@ _PAIRS = tuple(high + low for high in _ALPHABET for low in _ALPHABET)
 
 def new_id(now: datetime, randbits: Callable[[int], int] = secrets.randbits) -> str:
     """Return a new identifier for the time ``now``."""
-    value = int(now.timestamp() * 1000) << 80 | randbits(80)
-    return "".join([_PAIRS[value >> shift & 1023] for shift in range(120, -1, -10)])
+    return _time(int(now.timestamp() * 1000)) + _written(randbits(80), 70)
+
+
+def _written(value: int, highest: int) -> str:
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(highest, -1, -10)])
+
+
+@lru_cache(16)
+def _time(milliseconds: int) -> str:
+    return _written(milliseconds, 40)
 
 
 def is_id(text: str) -> bool:

@@ -34,13 +34,16 @@ ATTEMPT_LOST = "AttemptLost"
 #: what events say beside the fields that they changed
 NOTES = frozenset({"by", "inferred"})
 
-_FIELDS = tuple(field.name for field in attrs.fields(Job))
-_values = attrgetter(*_FIELDS)
-_SETTERS = {name: getattr(Job, name).__set__ for name in _FIELDS}
-_DEFAULTS: tuple[Any, ...] = tuple(
-    {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]  # attrs types Factory as a function
-    for field in attrs.fields(Job)
+_SETTERS = {field.name: getattr(Job, field.name).__set__ for field in attrs.fields(Job)}
+#: what the first event holds of a job, where it is not the default
+_TOLD: Mapping[str, Any] = MappingProxyType(
+    {
+        field.name: {} if isinstance(field.default, attrs.Factory) else field.default  # type: ignore[arg-type]  # attrs types Factory as a function
+        for field in attrs.fields(Job)
+        if field.name not in {"id", "seq", "updated_at"}  # each event says these of itself
+    }
 )
+_tell = attrgetter(*_TOLD)
 
 
 @attrs.frozen
@@ -61,20 +64,30 @@ Schedule = Callable[[Job, datetime], Mapping[str, Any]]
 
 
 def create(
-    job: Job, by: str | None = None, schedule: Schedule | None = None
-) -> tuple[Job, JobEvent]:
-    """Return the new job with its first event, which holds all of it, and who asked for it."""
-    stamps = {} if schedule is None else schedule(job, job.created_at)
-    born = _with(job, {**stamps, "seq": 1, "updated_at": job.created_at})
-    data = {
+    job: Job, by: str | None = None, schedule: Schedule | None = None, *, queue: bool = False
+) -> tuple[Job, tuple[JobEvent, ...]]:
+    """Return the new job with its events: the first holds all of it, and who asked for it.
+
+    Where ``queue``, it is QUEUED at once by a second one.
+    """
+    at = job.created_at
+    told = {
         name: value
-        for name, value, default in zip(_FIELDS, _values(born), _DEFAULTS, strict=True)
+        for (name, default), value in zip(_TOLD.items(), _tell(job), strict=True)
         if value is not default and value != default
     }
-    del data["id"], data["seq"]
     if by is not None:
-        data["by"] = by
-    return born, JobEvent(job_id=job.id, seq=1, type=CREATED, at=job.created_at, data=data)
+        told["by"] = by
+    facts: list[tuple[str, dict[str, Any]]] = [(CREATED, told)]
+    if queue:
+        facts.append((ARRIVALS[JobState.QUEUED], {"state": JobState.QUEUED}))
+    last = facts[-1][1]
+    born = _with(job, {"state": last.get("state", job.state), "seq": len(facts), "updated_at": at})
+    if schedule is not None:
+        stamps = schedule(born, at)
+        last |= stamps
+        _assign(born, stamps)
+    return born, _events(job, facts, at, 1)
 
 
 def take(
@@ -100,18 +113,35 @@ def take(
         _assign(changed, stamps)
     if step.by is not None:
         last["by"] = step.by
-    events = [
-        JobEvent(job_id=job.id, seq=seq, type=kind, at=at, data=data)
-        for seq, (kind, data) in enumerate(facts, start=job.seq + 1)
-    ]
-    return changed, tuple(events)
+    return changed, _events(job, facts, at, job.seq + 1)
+
+
+def _events(
+    job: Job, facts: Iterable[tuple[str, Mapping[str, Any]]], at: datetime, first: int
+) -> tuple[JobEvent, ...]:
+    return tuple(
+        [
+            JobEvent(job_id=job.id, seq=seq, type=kind, at=at, data=data)
+            for seq, (kind, data) in enumerate(facts, start=first)
+        ]
+    )
+
+
+def _copier() -> Callable[[Job], Job]:
+    """Return what copies a job: written out, as a loop over the fields takes twice as long."""
+    names: dict[str, Any] = {f"set_{name}": assign for name, assign in _SETTERS.items()}
+    names |= {"new": object.__new__, "Job": Job}
+    body = "".join(f"    set_{name}(made, job.{name})\n" for name in _SETTERS)
+    exec(f"def copy(job):\n    made = new(Job)\n{body}    return made\n", names)  # noqa: S102 - our own names alone
+    return names["copy"]  # type: ignore[no-any-return]
+
+
+_copy = _copier()
 
 
 def _with(job: Job, changes: Mapping[str, Any]) -> Job:
-    """Return ``job`` with ``changes``, as ``attrs.evolve`` does, in half of its time."""
-    changed = object.__new__(Job)
-    for assign, value in zip(_SETTERS.values(), _values(job), strict=True):
-        assign(changed, value)
+    """Return ``job`` with ``changes``, as ``attrs.evolve`` does, in a third of its time."""
+    changed = _copy(job)
     _assign(changed, changes)
     return changed
 

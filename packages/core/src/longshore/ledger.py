@@ -10,7 +10,7 @@ from longshore.deadlines import Limits, next_deadline
 from longshore.errors import LongshoreError, NotFound, Stale
 from longshore.eventlog import EventLog
 from longshore.jobs import Step, create, take
-from longshore.models import Job, JobEvent, JobState
+from longshore.models import Job, JobEvent
 from longshore.parameters import is_light
 from longshore.stores.abc import Store
 from longshore.transfer import Transfer
@@ -55,11 +55,7 @@ class Ledger:
         Raises:
             Denied: the job's agreement has ended or was revoked meanwhile.
         """
-        born, first = create(job, by, self._stamps)
-        events: tuple[JobEvent, ...] = (first,)
-        if queue:
-            born, more = self._take(born, Step(JobState.QUEUED))
-            events += more
+        born, events = create(job, by, self._stamps, queue=queue)
         kept = await self._store.add(born, events, transfers)
         if kept.id == born.id:
             self._published(kept, events)
@@ -140,13 +136,11 @@ class Ledger:
         return stamps
 
     def _published(self, job: Job, events: Sequence[JobEvent]) -> None:
-        if job.is_final or not is_light(job.parameters):
-            self._cache.pop(job.id, None)
-        else:
-            self._cache[job.id] = job
-            self._cache.move_to_end(job.id)
-            if len(self._cache) > _CACHED:
-                self._cache.popitem(last=False)
+        cache, known = self._cache, self._cache.pop(job.id, None)
+        if not job.is_final and (known is not None or is_light(job.parameters)):
+            cache[job.id] = job
+            if len(cache) > _CACHED:
+                cache.popitem(last=False)
         self._log.publish(events)
         for notice in self._noticing:
             notice(job, events)

@@ -8,7 +8,8 @@ import functools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from longshore.errors import Problem, RequestInvalid
@@ -30,6 +31,19 @@ _LIGHT = 8 * 1024
 _NODE = 64
 #: keywords whose properties ``additionalProperties`` beside them does not see
 _COMPOSING = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "dependentSchemas", "$dynamicRef"})
+#: how many values are few, and how many characters short
+_FEW = 16
+_SHORT = 63
+#: by exact type, as a subclass may be anything: whether a value is short, and as it seems
+_SIMPLE: Mapping[type, Callable[[Any], bool]] = MappingProxyType(
+    {
+        str: lambda text: len(text) <= _SHORT and text.isprintable() and text.isascii(),
+        int: lambda number: -(2**53) < number < 2**53,
+        float: math.isfinite,
+        bool: lambda _: True,
+    }
+)
+_PLAIN_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}\Z")
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,62}\Z")
 
 
@@ -83,23 +97,45 @@ def check_schema(schema: Mapping[str, Any]) -> tuple[Problem, ...]:
 
 
 def check_parameters(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[Problem, ...]:
-    """Return what is wrong with ``values``; places are JSON Pointers below ``/parameters``."""
-    problem = _bounds(dict(values), "/parameters")
+    """Return what is wrong with ``values``; places are JSON Pointers below ``/parameters``.
+
+    What is right can also be given to a worker: see ``parameter_environment``.
+    """
+    plain, is_simple = dict(values), _is_simple(values)
+    problem = None if is_simple else _bounds(plain, "/parameters")
     if problem is not None:
         return (problem,)
     if not schema:
         return tuple(_unknown(name, ()) for name in values)
-    validator, plain = _validator(schema), dict(values)
+    validator = _validator(schema)
     if validator.is_valid(plain):
-        return ()
+        return () if is_simple else _unfit(plain)
     found: dict[Problem, None] = {}  # in order, each once
     for error in validator.iter_errors(plain):
         found.update(dict.fromkeys(_problems(error, schema)))
     return tuple(found)
 
 
+def _is_simple(values: Mapping[str, Any]) -> bool:
+    """Say whether values are as most are: few, short and flat, so that no bound can be near.
+
+    Then no name is another one's as a variable, either.
+    """
+    if len(values) > _FEW:
+        return False
+    for name, value in values.items():
+        is_plain = _SIMPLE.get(type(value))
+        if is_plain is None or not is_plain(value):
+            return False
+        if type(name) is not str or not _PLAIN_NAME.match(name):
+            return False
+    return True
+
+
 def is_light(values: Mapping[str, Any]) -> bool:
     """Say whether values are so few and short that those of thousands of jobs fit in memory."""
+    if _is_simple(values):
+        return True
     left = _LIGHT
     todo: list[Any] = [values]
     while todo:
@@ -158,6 +194,14 @@ def parameter_environment(values: Mapping[str, Any]) -> dict[str, str]:
 _dumps = json.JSONEncoder(ensure_ascii=False).encode
 _MOST_VALIDATORS = 256
 _validators: dict[int, tuple[Mapping[str, Any], "Draft202012Validator"]] = {}
+
+
+def _unfit(values: Mapping[str, Any]) -> tuple[Problem, ...]:
+    try:
+        parameter_environment(values)
+    except RequestInvalid as exc:
+        return exc.problems
+    return ()
 
 
 def _validator(schema: Mapping[str, Any]) -> "Draft202012Validator":

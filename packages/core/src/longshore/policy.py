@@ -29,7 +29,6 @@ from longshore.models import (
 )
 from longshore.parameters import (
     check_parameters,
-    parameter_environment,
     pointer,
     with_defaults,
 )
@@ -100,11 +99,6 @@ def decide(
         return closed
     parameters = with_defaults(workflow.parameters, request.parameters)
     problems = list(check_parameters(workflow.parameters, parameters))
-    if not problems:
-        try:
-            parameter_environment(parameters)
-        except RequestInvalid as exc:
-            problems += exc.problems
     resources, over = _resources(workflow, request.resources)
     problems += over
     too_large: list[Problem] = []

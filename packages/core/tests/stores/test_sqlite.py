@@ -64,8 +64,9 @@ async def put_good_and_bad_together(store: SQLiteStore) -> list[int]:
     failed: list[int] = []
 
     async def put(number: int) -> None:
-        job, event = create(make_job(number))
-        events = [event, event] if number == 5 else [event]  # one seq twice breaks the table's rule
+        job, events = create(make_job(number))
+        if number == 5:
+            events *= 2  # one seq twice breaks the table's rule
         try:
             await store.add(job, events, [make_transfer(job)])
         except StoreUnavailable:

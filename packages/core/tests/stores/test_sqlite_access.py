@@ -44,19 +44,19 @@ def make_first_version(path: Path, jobs: int) -> list[Job]:
         connection.executescript(schema.read_text("utf-8"))
         connection.execute("INSERT INTO meta VALUES ('instance', 'old')")
         for number in range(jobs):
-            job, event = create(make_job(number, state=JobState.QUEUED, key=f"key {number}"))
+            job, events = create(make_job(number, state=JobState.QUEUED, key=f"key {number}"))
             row = dict(
                 zip(
                     rows.COLUMNS,
-                    rows.encode_new_job(job, [rows.encode_changes(event.data)]),
+                    rows.encode_new_job(job, [rows.encode_changes(events[0].data)]),
                     strict=True,
                 )
             )
             values = [row[name] for name in _OLD]
             marks = ", ".join("?" * len(_OLD))
             connection.execute(f"INSERT INTO jobs ({', '.join(_OLD)}) VALUES ({marks})", values)  # noqa: S608 - our own column names
-            fact = rows.encode_event(event, rows.encode_changes(event.data))
-            connection.execute(rows.INSERT_EVENT, fact)
+            datas = [rows.encode_changes(event.data) for event in events]
+            rows.insert_events(connection.cursor(), events, datas)
             made.append(job)
         connection.execute("PRAGMA user_version = 1")
     return made

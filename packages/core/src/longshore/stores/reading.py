@@ -60,12 +60,11 @@ class RememberedJobs:
 
     def job(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
         """Return the job as it is in the file now, or None."""
-        row = connection.execute("SELECT seq FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        if row is None:
-            return None
         kept = self._jobs.get(job_id)
-        if kept is not None and kept.seq == row[0]:
-            return kept
+        if kept is not None:
+            row = connection.execute("SELECT seq FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            if row is not None and kept.seq == row[0]:
+                return kept
         for job in select_jobs(connection, "id = ?", (job_id,)):
             if not is_light(job.parameters):
                 return job

@@ -1,6 +1,7 @@
 """Jobs, events and transfers as rows: a column per field, JSON where a field is a tree."""
 
 import json
+import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from longshore.codec import converter
+from longshore.codec import converter, dumps
 from longshore.jobs import NOTES
 from longshore.models import Job, JobEvent, JobState
 from longshore.models.job import Outcome, Product, Progress, Reason, StopRequest
@@ -19,7 +20,6 @@ from longshore.models.workflow import Resources
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 _loads = json.JSONDecoder().decode
 
 Codec = tuple[Callable[[Any], Any], Callable[[Any], Any]]
@@ -37,7 +37,7 @@ def decode_time(number: int) -> datetime:
 
 def _tree(kind: Any) -> Codec:
     return (
-        lambda value: _dumps(converter.unstructure(value)),
+        lambda value: dumps(converter.unstructure(value)),
         lambda text: converter.structure(_loads(text), kind),
     )
 
@@ -47,10 +47,10 @@ def _shared(codec: Codec) -> Codec:
     return codec[0], lru_cache(1024)(codec[1])
 
 
-_JSON: Codec = (_dumps, _loads)
+_JSON: Codec = (dumps, _loads)
 _TIME: Codec = (encode_time, decode_time)
 _FLAG: Codec = (int, bool)
-_NAMES = _shared((lambda value: _dumps(list(value)), lambda text: tuple(_loads(text))))
+_NAMES = _shared((lambda value: dumps(list(value)), lambda text: tuple(_loads(text))))
 
 #: how the fields of a job that are not plain scalars are stored
 _CODECS: Mapping[str, Codec] = MappingProxyType(
@@ -131,9 +131,21 @@ def _decoded(fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def encode_event(event: JobEvent, data: Mapping[str, Any]) -> tuple[Any, ...]:
-    """Return the row of ``event``, less its position; ``data`` are its changes, encoded."""
-    return event.job_id, event.seq, event.type, encode_time(event.at), _dumps(data)
+def insert_events(
+    cursor: sqlite3.Cursor, events: Sequence[JobEvent], datas: Iterable[Mapping[str, Any]]
+) -> None:
+    """Insert the rows of events; ``datas`` are their changes, encoded."""
+    values: list[Any] = []
+    for event, data in zip(events, datas, strict=True):
+        values += (event.job_id, event.seq, event.type, encode_time(event.at), dumps(data))
+    if events:
+        cursor.execute(_insert_events(len(events)), values)
+
+
+@lru_cache(8)
+def _insert_events(count: int) -> str:
+    rows = ", ".join(["(?, ?, ?, ?, ?)"] * count)
+    return f"INSERT INTO events (job_id, seq, type, at, data) VALUES {rows}"  # noqa: S608 - our own words
 
 
 def decode_data(text: str) -> dict[str, Any]:
@@ -141,7 +153,6 @@ def decode_data(text: str) -> dict[str, Any]:
     return _decoded(_loads(text))
 
 
-INSERT_EVENT = "INSERT INTO events (job_id, seq, type, at, data) VALUES (?, ?, ?, ?, ?)"
 #: the columns of an event, in the order of ``decode_event``
 EVENT_COLUMNS = ("position", "job_id", "seq", "type", "at", "data")
 

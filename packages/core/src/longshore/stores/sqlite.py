@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,7 +23,7 @@ from longshore.codec import from_json, to_json
 from longshore.errors import Conflict, Stale, StoreUnavailable
 from longshore.jobs import NOTES
 from longshore.lifecycle import JobState
-from longshore.models import Job, JobEvent, Workflow
+from longshore.models import AgreementState, Job, JobEvent, Workflow
 from longshore.stores import rows
 from longshore.stores.abc import JobQuery, check_open
 from longshore.stores.groupcommit import GroupCommit
@@ -41,11 +41,16 @@ from longshore.stores.sqliteaccess import SQLiteAccess
 from longshore.transfer import Transfer
 
 T = TypeVar("T")
+#: rows that are selected sooner than a thread begins to
+_QUICK = 16
 _BUSY_SECONDS = 10.0
 _JOB = ", ".join(rows.COLUMNS)
 _EVENT = ", ".join(rows.EVENT_COLUMNS)
+#: where the job has an agreement, only while that is open
 _INSERT_JOB = (
-    f"INSERT INTO jobs ({_JOB}) VALUES ({', '.join('?' * len(rows.COLUMNS))}) "  # noqa: S608 - our own column names
+    f"INSERT INTO jobs ({_JOB}) SELECT {', '.join('?' * len(rows.COLUMNS))} "  # noqa: S608 - our own column names
+    "WHERE ? IS NULL OR EXISTS "
+    f"(SELECT 1 FROM agreements WHERE id = ? AND state = '{AgreementState.ACTIVE}') "
     "ON CONFLICT DO NOTHING"
 )
 _LISTING = f"SELECT {', '.join(JobRow._fields)} FROM jobs WHERE "  # noqa: S608 - as above
@@ -131,19 +136,12 @@ class SQLiteStore(SQLiteAccess):
         """Insert; the unique key of (tenant, key) decides who was first."""
 
         def insert(cursor: sqlite3.Cursor) -> Job:
-            if job.agreement is not None:
-                sql = "SELECT state FROM agreements WHERE id = ?"
-                (state,) = cursor.execute(sql, (job.agreement,)).fetchone() or (None,)
-                check_open(state)
+            under = job.agreement
             datas = [rows.encode_changes(event.data) for event in events]
-            done = cursor.execute(_INSERT_JOB, rows.encode_new_job(job, datas))
-            if not done.rowcount:
-                found = select_jobs(cursor, "tenant = ? AND key = ?", (job.tenant, job.key))
-                if not found:
-                    raise Conflict(f"there is a job {job.id} already")
-                return found[0]
-            for event, data in zip(events, datas, strict=True):
-                cursor.execute(rows.INSERT_EVENT, rows.encode_event(event, data))
+            row = (*rows.encode_new_job(job, datas), under, under)
+            if not cursor.execute(_INSERT_JOB, row).rowcount:
+                return _refused(cursor, job)
+            rows.insert_events(cursor, events, datas)
             _put_transfers(cursor, transfers)
             return job
 
@@ -169,8 +167,7 @@ class SQLiteStore(SQLiteAccess):
             done = cursor.execute(_update(tuple(columns)), (*columns.values(), job.id, expected))
             if not done.rowcount:
                 raise Stale(f"job {job.id} is no longer at seq {expected}")
-            for event, data in zip(events, datas, strict=True):
-                cursor.execute(rows.INSERT_EVENT, rows.encode_event(event, data))
+            rows.insert_events(cursor, events, datas)
             _put_transfers(cursor, transfers)
 
         await self._writer.write(update)
@@ -268,13 +265,10 @@ class SQLiteStore(SQLiteAccess):
         return int(last)
 
     async def waiting(self, backend: str, *, limit: int) -> tuple[Job, ...]:
-        """Select along the partial index of waiting jobs."""
-        return tuple(
-            await self._jobs(
-                "backend = ? AND state = 'QUEUED' AND dispatched = 0 ORDER BY id LIMIT ?",
-                (backend, limit),
-            )
-        )
+        """Select along the partial index of waiting jobs: here, as every end of a job asks."""
+        where = "backend = ? AND state = 'QUEUED' AND dispatched = 0 ORDER BY id LIMIT ?"
+        read = self._readers.quickly if limit <= _QUICK else self._readers.read
+        return tuple(await read(partial(select_jobs, where=where, values=(backend, limit))))
 
     async def stopping(self, backend: str, *, limit: int) -> tuple[Job, ...]:
         """Select along the partial index of jobs that are to stop."""
@@ -371,6 +365,23 @@ class SQLiteStore(SQLiteAccess):
 def _update(columns: tuple[str, ...]) -> str:
     assignments = ", ".join([f"{name} = ?" for name in columns])
     return f"UPDATE jobs SET {assignments} WHERE id = ? AND seq = ?"  # noqa: S608
+
+
+def _refused(cursor: sqlite3.Cursor, job: Job) -> Job:
+    """Return the job that has the key of one that was not inserted.
+
+    Raises:
+        Denied: there was none to be inserted under its agreement.
+        Conflict: its id is another's.
+    """
+    if job.agreement is not None:
+        sql = "SELECT state FROM agreements WHERE id = ?"
+        (state,) = cursor.execute(sql, (job.agreement,)).fetchone() or (None,)
+        check_open(state)
+    found = select_jobs(cursor, "tenant = ? AND key = ?", (job.tenant, job.key))
+    if not found:
+        raise Conflict(f"there is a job {job.id} already")
+    return found[0]
 
 
 def _put_transfers(cursor: sqlite3.Cursor, transfers: Sequence[Transfer]) -> None:

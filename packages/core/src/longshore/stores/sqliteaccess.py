@@ -62,9 +62,7 @@ class SQLiteAccess(Store):
                 done = cursor.execute(_INSERT, (*row, agreement.id))
             if not done.rowcount:
                 raise Stale(f"agreement {agreement.id} is no longer at seq {expected}")
-            for event in events:
-                data = rows.encode_changes(event.data)
-                cursor.execute(rows.INSERT_EVENT, rows.encode_event(event, data))
+            rows.insert_events(cursor, events, [rows.encode_changes(one.data) for one in events])
             for token in tokens:
                 cursor.execute(
                     "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?)",

@@ -30,6 +30,7 @@ from longshore.models import InputKind, Job, JobSpec, Reason, RunRef, Workflow, 
 from longshore.reasons import REASONS, reason
 from longshore.specs import make_spec
 from longshore.stores.abc import Store
+from longshore.supervisor.nudge import Nudge
 from longshore.supervisor.plans import PLAN_LIFE, Plans
 
 #: most submissions on their way to an engine at once
@@ -64,17 +65,21 @@ class Dispatcher:
         self._occupied: dict[RunRef, datetime] = {}
         self._under_way: dict[str, anyio.Event] = {}
         self._workflows: dict[tuple[str, str], Workflow] = {}
-        self._wake = anyio.Event()
+        self._nudge = Nudge()
 
     def wake(self) -> None:
-        """Look for waiting jobs now."""
-        self._wake.set()
+        """Look for waiting jobs now, if there is room for any."""
+        if self._room > 0:
+            self._nudge.give()
 
     async def wait(self, at_most: timedelta) -> None:
         """Return when woken, or after a while in case another process wrote a job."""
-        with anyio.move_on_after(at_most.total_seconds()):
-            await self._wake.wait()
-        self._wake = anyio.Event()
+        await self._nudge.wait(at_most)
+
+    @property
+    def _room(self) -> int:
+        room = _AT_ONCE - len(self._under_way)
+        return room if self._slots is None else min(room, self._slots - len(self._occupied))
 
     def occupy(self, job: Job) -> None:
         """Count an attempt that the engine has; its plan is renewed soon."""
@@ -83,7 +88,7 @@ class Dispatcher:
     def release(self, ref: RunRef) -> None:
         """Forget an attempt that the engine has no longer."""
         self._occupied.pop(ref, None)
-        self._wake.set()
+        self._nudge.give()
 
     async def submitted(self, job_id: str) -> None:
         """Return when no attempt of the job is on its way to the engine."""
@@ -106,9 +111,7 @@ class Dispatcher:
 
     async def fill(self, tasks: TaskGroup) -> None:
         """Start the submission of as many waiting jobs as the engine has room for."""
-        room = _AT_ONCE - len(self._under_way)
-        if self._slots is not None:
-            room = min(room, self._slots - len(self._occupied))
+        room = self._room
         if room <= 0:
             return
         waiting = await self._store.waiting(self._name, limit=room + len(self._under_way))
@@ -132,7 +135,7 @@ class Dispatcher:
             await self._clock.sleep(timedelta(seconds=1))
         finally:
             self._under_way.pop(job.id).set()
-            self._wake.set()
+            self._nudge.give()
 
     async def _submit(self, job: Job) -> None:
         # The list that named it may be older than an end that was just recorded: what then was

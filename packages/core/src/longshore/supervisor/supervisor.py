@@ -24,6 +24,7 @@ from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
 from longshore.supervisor.dispatch import Dispatcher
 from longshore.supervisor.finalise import Finaliser
+from longshore.supervisor.nudge import Nudge
 from longshore.uploads import abort_uploads
 
 #: a watch is a hint; this is how often the truth is listed while jobs are active
@@ -69,6 +70,7 @@ class Supervisor:
         self._busy: set[tuple[str, str]] = set()
         self._asked: set[RunRef] = set()
         self._absent: dict[RunRef, datetime] = {}
+        self._wished = Nudge()
         self._tasks: TaskGroup
         ledger.notify(self._notice)
 
@@ -81,10 +83,12 @@ class Supervisor:
             tasks.start_soon(self._resync_regularly)
             tasks.start_soon(self._renew_regularly)
             tasks.start_soon(self._dispatch)
+            tasks.start_soon(self._hear_wishes)
 
     def wake(self) -> None:
         """Look for new jobs and wishes now: another process wrote some."""
         self._dispatcher.wake()
+        self._wished.give()
 
     def _notice(self, job: Job, events: Sequence[JobEvent]) -> None:
         if job.backend != self._name:
@@ -127,16 +131,24 @@ class Supervisor:
     # dispatch and stop
 
     async def _dispatch(self) -> None:
-        """Give the engine what waits, and ask for what is to stop, whoever wrote it."""
+        """Give the engine what waits, whoever wrote it."""
         while True:
             try:
                 await self._dispatcher.fill(self._tasks)
+            except RetryError as exc:
+                _log.warning("dispatch waits: %s", exc)
+            await self._dispatcher.wait(_POLL)
+
+    async def _hear_wishes(self) -> None:
+        """Ask the engine to stop what another process, or one before, wants to stop."""
+        while True:
+            try:
                 for job in await self._store.stopping(self._name, limit=1000):
                     if run_ref(job) not in self._asked:
                         self._begin("stop", job.id, partial(self._stop, job))
             except RetryError as exc:
-                _log.warning("dispatch waits: %s", exc)
-            await self._dispatcher.wait(_POLL)
+                _log.warning("wishes to stop are not heard yet: %s", exc)
+            await self._wished.wait(_POLL)
 
     async def _stop(self, job: Job) -> None:
         self._asked.add(run_ref(job))

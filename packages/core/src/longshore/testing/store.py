@@ -113,9 +113,9 @@ class StoreContract(StoreQueries, StoreAccess):
 
     async def test_an_id_is_used_once(self, store: Store) -> None:
         job = await add(store, make_job())
-        other, event = create(make_job(tenant="other", key="k"))
+        other, events = create(make_job(tenant="other", key="k"))
         with pytest.raises(Conflict):
-            await store.add(other, [event], [make_transfer(other)])
+            await store.add(other, events, [make_transfer(other)])
         assert await store.job(job.id) == job
         assert await store.position() == 1
         assert await store.transfers(job.id) == ()

@@ -89,8 +89,8 @@ async def agree(
 
 async def add(store: Store, job: Job, transfers: Sequence[Transfer] = ()) -> Job:
     """Add ``job`` with the event that makes it, and return what the store returned."""
-    born, event = create(job)
-    return await store.add(born, [event], transfers)
+    born, events = create(job)
+    return await store.add(born, events, transfers)
 
 
 async def move(store: Store, job: Job, step: Step, at: datetime | None = None) -> Job:

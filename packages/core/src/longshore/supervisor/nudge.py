@@ -1,0 +1,22 @@
+"""A hint that there is something to do."""
+
+from datetime import timedelta
+
+import anyio
+
+
+class Nudge:
+    """Wakes the one who waits for it: several are one, and none is lost."""
+
+    def __init__(self) -> None:
+        self._given = anyio.Event()
+
+    def give(self) -> None:
+        """Let the wait, or the next one, end."""
+        self._given.set()
+
+    async def wait(self, at_most: timedelta) -> None:
+        """Return when given since the last wait, or after a while in which nobody said so."""
+        with anyio.move_on_after(at_most.total_seconds()):
+            await self._given.wait()
+        self._given = anyio.Event()
