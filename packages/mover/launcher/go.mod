@@ -1,0 +1,3 @@
+module longshore.dev/launcher
+
+go 1.21

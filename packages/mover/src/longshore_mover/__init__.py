@@ -1,0 +1,1 @@
+"""Carries a job's inputs and outputs, beside its worker."""

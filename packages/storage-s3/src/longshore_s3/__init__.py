@@ -1,0 +1,1 @@
+"""Storage on S3 and on any fsspec file system."""
