@@ -21,8 +21,8 @@ from longshore.errors import LongshoreError
 from longshore.storages.local import LocalStorage
 from longshore_api.blobs import Blobs
 from longshore_api.blobs.app import STALL
-from longshore_api.blobs.protocol import LendingProtocol
 from longshore_api.bodies import Disconnected
+from longshore_api.connection import Connection
 from longshore_api.problems import to_answer
 
 
@@ -60,7 +60,7 @@ async def main(root: Path, descriptor: int, options: list[str]) -> None:
     blobs = Blobs(LocalStorage(root / "storage", None, urls), stall=stall)
     config = uvicorn.Config(
         Answering(blobs),
-        http="httptools" if "plain" in options else LendingProtocol,
+        http="httptools" if "plain" in options else Connection,
         loop="none",
         ws="none",
         lifespan="off",

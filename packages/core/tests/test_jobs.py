@@ -24,7 +24,7 @@ def test_a_new_job_is_made_by_one_event_that_holds_all_of_it() -> None:
 
 
 def test_a_new_job_that_starts_at_once_is_queued_by_a_second_event() -> None:
-    job, events = create(make_job(), "token", lambda born, at: {"next_by": at}, queue=True)
+    job, events = create(make_job(), "token", lambda _, at: {"next_by": at}, queue=True)
     assert (job.state, job.seq, job.next_by) == (JobState.QUEUED, 2, job.created_at)
     assert [event.type for event in events] == ["JobCreated", "JobQueued"]
     assert events[0].data["by"] == "token"

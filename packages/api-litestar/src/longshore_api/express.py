@@ -12,6 +12,7 @@ from typing import Any
 from litestar import Response
 
 from longshore_api.bodies import check_sent, decode, read_body
+from longshore_api.cycle import send_whole
 from longshore_api.gate import App, Receive, Scope, Send
 from longshore_api.requests import check_access
 from longshore_api.routes.jobs import get_job, submit_job
@@ -49,19 +50,10 @@ class Express:
             await self._app(scope, receive, send)
             return
         response = await handle(scope, receive, sent)
-        body: bytes = response.content
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-        ]
+        headers = [(b"content-type", b"application/json")]
         headers += [(name.encode(), value.encode()) for name, value in response.headers.items()]
-        start = {
-            "type": "http.response.start",
-            "status": response.status_code,
-            "headers": headers,
-        }
-        await send(start)
-        await send({"type": "http.response.body", "body": body})
+        status = response.status_code or 200
+        await send_whole(scope, send, status, headers, response.content)
 
 
 def _find(scope: Scope) -> Handle | None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from longshore.errors import LongshoreError
 from longshore_api.bodies import Disconnected
+from longshore_api.cycle import WHOLE
 from longshore_api.limiting import Allowance, Place
 from longshore_api.logging_setup import REQUEST_ID
 from longshore_api.problems import to_answer
@@ -28,6 +29,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: answered without a token
 OPEN = frozenset({"/livez", "/readyz", "/openapi.json", "/docs"})
 OPEN_BELOW = ("/docs/", "/v1/blobs/")
+#: the messages that have the headers of an answer
+_BEGINNINGS = frozenset({"http.response.start", WHOLE})
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 _BEARER = b"bearer "
 #: ids of requests: random for the process, then counted
@@ -112,7 +115,7 @@ class _Answer:
         self.allowance: Allowance | None = None
 
     async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in _BEGINNINGS:
             self.status = message["status"]
             if self.place is not None:
                 self.place.leave()  # what takes long from here is the client's reading

@@ -4,8 +4,8 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from longshore.settings import LimitsSettings, LogForm, ServiceSettings, Setting
 from longshore_api.connection import Connection, Patience, look_at_all, most_connections
 from longshore_api.doorway import Doorway
 from longshore_api.logging_setup import set_up
+from longshore_api.sparing import SPARING
 from longshore_api.urls import PublicUrl
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 
 _BACKLOG = 2048
 PATIENCE = Patience()
+#: that take connections from one queue: in a round of its loop uvloop accepts one with each, and
+#: behind a busy round a storm would wait for thousands of them
+LISTENERS = 4
 #: ticks of uvicorn, ten a second, between two looks at the connections
 LOOKS = 10
 
@@ -45,7 +49,9 @@ class Server(uvicorn.Server):
     async def run_to_end(self) -> None:
         """Serve until a signal, or until ``should_exit``."""
         try:
-            await self.serve([self._listening])
+            with ExitStack() as more:
+                again = [more.enter_context(self._listening.dup()) for _ in range(LISTENERS - 1)]
+                await self.serve([self._listening, *again])
         finally:
             self.ended.set()
 
@@ -62,8 +68,9 @@ class Server(uvicorn.Server):
                 self.should_exit = True
 
     async def on_tick(self, counter: int) -> bool:
-        """End the connections whose clients are too slow."""
+        """End the connections whose clients are too slow; say what the log has left out."""
         if counter % LOOKS == 0:
+            SPARING.tell()
             look_at_all(self.server_state.connections, time.monotonic(), PATIENCE)
         return await super().on_tick(counter)
 
@@ -119,13 +126,12 @@ def make_server(
         proxy_headers=False,
         server_header=False,
         backlog=_BACKLOG,
-        timeout_keep_alive=30,
         timeout_graceful_shutdown=max(1, int(service.stop_timeout.total_seconds())),
     )
     return Server(config, listening)
 
 
-async def run_server(settings: Settings, table: Mapping[str, Any], home: Path) -> None:
+async def run_server(settings: Settings, home: Path) -> None:
     """Listen, open the service of ``home``, and serve it until a signal comes.
 
     Raises:
@@ -141,7 +147,7 @@ async def run_server(settings: Settings, table: Mapping[str, Any], home: Path) -
             tasks.start_soon(server.heed_signals)
             tasks.start_soon(server.run_to_end)
             try:
-                await _serve(server, doorway, url, table, home, settings.service.log)
+                await _serve(server, doorway, url, settings, home)
             finally:
                 server.should_exit = True
                 with anyio.CancelScope(shield=True):
@@ -149,15 +155,11 @@ async def run_server(settings: Settings, table: Mapping[str, Any], home: Path) -
 
 
 async def _serve(
-    server: Server,
-    doorway: Doorway,
-    url: PublicUrl,
-    table: Mapping[str, Any],
-    home: Path,
-    log: LogForm,
+    server: Server, doorway: Doorway, url: PublicUrl, settings: Settings, home: Path
 ) -> None:
-    layers = await anyio.to_thread.run_sync(_load, log)
-    async with open_embedded(home, table=table, detach=False, public_url=url.base) as embedded:
+    layers = await anyio.to_thread.run_sync(_load, settings.service.log)
+    opened = open_embedded(home, settings=settings, detach=False, public_url=url.base)
+    async with opened as embedded:
         embedded.engage()
         provider = layers.make_provider(embedded.host, url, lambda: embedded.is_holder)
         server.provider = provider

@@ -127,13 +127,13 @@ async def test_a_body_that_two_readers_would_end_elsewhere_is_refused(
 
 
 @pytest.mark.parametrize("size", [7, PART])
-async def test_a_body_behind_a_request_to_speak_something_else_is_refused(
+async def test_a_body_behind_a_request_to_speak_something_else_is_refused_or_taken_whole(
     server: Server, key: str, size: int
 ) -> None:
     ticket, (target,) = await server.upload(key, size)
     answer = server.put(target, some(size), connection="upgrade", upgrade="h2c")
-    assert answer.status == 400
-    assert await server.storage.sent(ticket) == ()
+    sent = [part.size for part in await server.storage.sent(ticket)]
+    assert (answer.status, sent) in ((400, []), (200, [size]))
 
 
 async def test_a_refused_body_is_no_next_request(server: Server, key: str) -> None:

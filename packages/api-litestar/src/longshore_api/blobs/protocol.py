@@ -6,10 +6,8 @@ What is relied on of uvicorn's inside stands here and nowhere else; tests drive 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from longshore.blobs import PATH
 from longshore_api.blobs.lending import LENDING, Lending
 
-_PATH = PATH.encode()
 _ZEROS = memoryview(bytes(256 * 1024))
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -17,10 +15,9 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 class LendingProtocol(HttpToolsProtocol):
     """Offers ``Lending`` in the scope of requests for bytes, where the connection is not TLS."""
 
-    def on_headers_complete(self) -> None:
-        """Begin the request."""
-        super().on_headers_complete()
-        if _PATH in self.url and self.transport.get_extra_info("sslcontext") is None:
+    def lend(self) -> None:
+        """Offer the socket to the request that begins."""
+        if self.transport.get_extra_info("sslcontext") is None:
             lending = Lending(_Lent(self, self.cycle))
             self.scope["extensions"] = {LENDING: lending}  # type: ignore[dict-item]  # ours
 
