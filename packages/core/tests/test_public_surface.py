@@ -11,7 +11,8 @@ import longshore
 PUBLIC = {
     *("Clock", "Embedded", "Job", "JobEvent", "JobFailed", "JobHandle", "JobQuery", "JobRequest"),
     *("JobService", "JobState", "Longshore", "LongshoreError", "Output", "StorageBackend", "Store"),
-    *("SupportsCapacity", "SupportsProbe", "SystemClock", "Workflow", "WorkflowBackend"),
+    *("SupportsCapacity", "SupportsCheck", "SupportsProbe", "SystemClock"),
+    *("Workflow", "WorkflowBackend"),
     *("load_workflow", "open_embedded", "parse_workflow"),
 }
 #: what many programs never need, or what costs more than all of ours

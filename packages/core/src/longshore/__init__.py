@@ -8,7 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from longshore.backends.abc import SupportsCapacity, SupportsProbe, WorkflowBackend
+    from longshore.backends.abc import (
+        SupportsCapacity,
+        SupportsCheck,
+        SupportsProbe,
+        WorkflowBackend,
+    )
     from longshore.clock import Clock, SystemClock
     from longshore.definitions import load_workflow, parse_workflow
     from longshore.embedded import Embedded, open_embedded
@@ -38,6 +43,7 @@ __all__ = [
     "StorageBackend",
     "Store",
     "SupportsCapacity",
+    "SupportsCheck",
     "SupportsProbe",
     "SystemClock",
     "Workflow",
@@ -48,7 +54,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "longshore.backends.abc": ("SupportsCapacity", "SupportsProbe", "WorkflowBackend"),
+    "longshore.backends.abc": (
+        *("SupportsCapacity", "SupportsCheck", "SupportsProbe", "WorkflowBackend"),
+    ),
     "longshore.clock": ("Clock", "SystemClock"),
     "longshore.definitions": ("load_workflow", "parse_workflow"),
     "longshore.embedded": ("Embedded", "open_embedded"),

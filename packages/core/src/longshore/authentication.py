@@ -92,6 +92,21 @@ class Authentication:
         if not text:
             raise _refusal("missing")
         digest = token_digest(text)
+        return self._recall(digest) or await self._look_up(
+            digest, is_token=_TOKEN.match(text) is not None
+        )
+
+    async def confirm(self, caller: Caller) -> None:
+        """Return where the caller's token is good still, as ``authenticate`` would find it.
+
+        Raises:
+            Unauthenticated: it has expired or was revoked since.
+            StoreUnavailable: it cannot be looked up now.
+        """
+        if self._recall(caller.digest) is None:
+            await self._look_up(caller.digest)
+
+    def _recall(self, digest: str) -> Caller | None:
         known = self._known.get(digest)
         if known is not None and hmac.compare_digest(known.digest, digest):
             now = self._clock.now()
@@ -100,11 +115,11 @@ class Authentication:
                     return known.caller
                 if known.read_at <= now < known.read_at + REMEMBERED:
                     known.refresh_at = known.read_at + REMEMBERED
-        return await self._look_up(text, digest)
+        return None
 
-    async def _look_up(self, text: str, digest: str) -> Caller:
+    async def _look_up(self, digest: str, *, is_token: bool = True) -> Caller:
         now, before = self._clock.now(), self._forgotten
-        found = await self._store.credentials(digest) if _TOKEN.match(text) else None
+        found = await self._store.credentials(digest) if is_token else None
         if found is None or not hmac.compare_digest(found[0].digest, digest):
             _log.info("refused: a token that is not known")
             raise _refusal("unknown")
@@ -116,6 +131,7 @@ class Authentication:
             raise _refusal(reason)
         caller = Caller(
             token=token.id,
+            digest=digest,
             role=token.role,
             tenant=token.tenant,
             agreement=agreement,

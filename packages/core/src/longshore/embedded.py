@@ -27,7 +27,7 @@ from longshore.host import Host, open_host
 from longshore.lifecycle import ACTIVE
 from longshore.models import Workflow
 from longshore.role import Role
-from longshore.settings import load_table, parse_settings
+from longshore.settings import Settings, load_table, parse_settings
 from longshore.stores.abc import JobQuery
 
 _TRY_AGAIN = 1.0
@@ -169,6 +169,7 @@ async def open_embedded(
     *,
     config: Path | None = None,
     table: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
     workflows: Sequence[Workflow] = (),
     clock: Clock | None = None,
     detach: bool = True,
@@ -180,6 +181,7 @@ async def open_embedded(
         home: the state directory; ``default_home()`` when not given.
         config: a TOML file of settings.
         table: settings as a mapping, instead of the file and the environment.
+        settings: what ``parse_settings`` made of a table, for who leaves no process behind.
         workflows: offered besides those of the settings.
         clock: the time.
         detach: whether a process is left behind for jobs that are unfinished at the end. A server
@@ -191,13 +193,14 @@ async def open_embedded(
         StoreUnavailable: the directory cannot be used.
     """
     home = (home or default_home()).absolute()
-    table = load_table(config, os.environ) if table is None else table
-    settings = parse_settings(table)
+    if settings is None:
+        table = load_table(config, os.environ) if table is None else table
+        settings = parse_settings(table)
     async with (
         open_host(settings, home, workflows=workflows, clock=clock, public_url=public_url) as host,
         background() as tasks,
     ):
-        embedded = Embedded(host, home, table, tasks, detach=detach)
+        embedded = Embedded(host, home, table or {}, tasks, detach=detach)
         try:
             yield embedded
         finally:

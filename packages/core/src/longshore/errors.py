@@ -13,6 +13,7 @@ LongshoreError
 │   ├── Conflict                  not in the state it is in now
 │   │   ├── IllegalTransition     the lifecycle has no such step
 │   │   ├── InputsMissing         start before every required input is there
+│   │   ├── PreconditionFailed    it has changed since the caller looked
 │   │   └── IdempotencyConflict   the same key with another request
 │   └── DataRefused               bytes that break a declared bound or rule
 │       ├── TooLarge              more bytes than declared
@@ -156,6 +157,12 @@ class InputsMissing(Conflict):
             + ", ".join(repr(name) for name in self.missing),
             hint="upload what is missing, then start again",
         )
+
+
+class PreconditionFailed(Conflict):
+    """The thing is not as the caller has seen it (``If-Match``)."""
+
+    code = "precondition-failed"
 
 
 class IdempotencyConflict(Conflict):

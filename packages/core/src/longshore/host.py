@@ -41,7 +41,7 @@ from longshore.settings import Settings, build
 from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
 from longshore.suggestions import did_you_mean
-from longshore.supervisor import AgreementKeeper, DeadlineKeeper, Supervisor
+from longshore.supervisor import AgreementKeeper, DeadlineKeeper, Supervisor, UploadSweeper
 from longshore.supervisor.dispatch import Dispatcher
 from longshore.supervisor.finalise import Finaliser
 from longshore.supervisor.plans import Plans
@@ -132,6 +132,7 @@ class Host:
             tasks.start_soon(keeper.run)
             ends = AgreementKeeper(self.store, self.ledger, self.clock, self._purge)
             tasks.start_soon(ends.run)
+            tasks.start_soon(UploadSweeper(self.store, self.storage, self.clock).run)
             for name in self.settings.backends:
                 tasks.start_soon(self._supervise, name)
 

@@ -5,12 +5,14 @@ All writes of job state go through its ledger, here and from the supervisor.
 
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 from datetime import datetime
+from functools import partial
 from urllib.parse import unquote
 
 import attrs
 
 from longshore import decisions
 from longshore.clock import Clock
+from longshore.codec import is_text
 from longshore.errors import Conflict, Denied, IdempotencyConflict, NotFound, RequestInvalid
 from longshore.eventlog import EventLog
 from longshore.ids import new_id
@@ -29,6 +31,7 @@ from longshore.models import (
     Workflow,
 )
 from longshore.policy import Deny, covers, decide, standing
+from longshore.preconditions import unchanged
 from longshore.queueing import QueuePlaces
 from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import JobQuery, Store
@@ -46,6 +49,7 @@ from longshore.transfer import (
 from longshore.uploads import abort_uploads, drop_bytes
 
 PURGED = "BytesPurged"
+_BESIDE = (("log", "log"), ("manifest", "manifest.json"))
 #: the largest number that stores have
 _LAST = 2**63 - 1
 
@@ -56,7 +60,8 @@ class JobService:
     ``tenant`` is whose jobs are meant: what belongs to another tenant does not exist; None, where
     a method takes it, is the provider, who sees all. ``by`` is who asks, a token's id, and is kept
     in the event. ``agreement`` is what the tenant acts under; None (embedded, or the provider)
-    allows everything.
+    allows everything. ``expected`` is the ``seq`` of the job that the caller has seen: of a job
+    that is at another one nothing is changed, and ``PreconditionFailed`` is raised.
     """
 
     def __init__(
@@ -90,15 +95,11 @@ class JobService:
         Raises:
             NotFound: there is none that the agreement covers; the message has the nearest name.
         """
-        is_known = _is_text(workflow_id) and covers(agreement, workflow_id)
+        is_known = is_text(workflow_id) and covers(agreement, workflow_id)
         found = await self._store.workflow(workflow_id) if is_known else None
         if found is None:
-            offered = [workflow.id for workflow in await self.workflows(agreement)]
-            guess = did_you_mean(workflow_id, offered)
-            raise NotFound(
-                f"there is no workflow {workflow_id!r}{guess}",
-                hint=f"offered are {', '.join(offered) or 'none'}",
-            )
+            guess = did_you_mean(workflow_id, [it.id for it in await self.workflows(agreement)])
+            raise NotFound(f"there is no workflow {workflow_id!r}{guess}", hint="list workflows")
         return found
 
     async def submit(
@@ -122,7 +123,7 @@ class JobService:
             TooLarge: an input is larger than the workflow allows.
             IdempotencyConflict: the key was used with another request.
         """
-        if key is not None and not _is_text(key):
+        if key is not None and not is_text(key):
             raise RequestInvalid("the idempotency key holds half a character (a lone surrogate)")
         if key is not None and (earlier := await self._store.job_by_key(tenant, key)):
             # before anything else: its workflow may have been changed or retired since
@@ -256,31 +257,38 @@ class JobService:
         job = await self.job(tenant, job_id)
         return await self.inputs.put(job, await self.workflow_of(job), name, data, by=by)
 
-    async def start(self, tenant: str, job_id: str, *, by: str | None = None) -> Job:
+    async def start(
+        self, tenant: str, job_id: str, *, by: str | None = None, expected: int | None = None
+    ) -> Job:
         """Queue a job whose inputs are there; repeatable.
 
         Raises:
             Denied: the agreement under which it was made holds no longer.
             InputsMissing: they are not; ``missing`` names them.
         """
-        job = await self.job(tenant, job_id)
+        job = unchanged(await self.job(tenant, job_id), expected)
         if job.state is not JobState.CREATED:
             return job
         await self._check_agreement(job)
-        await self.inputs.complete_all(job, await self.workflow_of(job), by=by)
-        return await self._ledger.change(job_id, lambda now: decisions.on_start(now, by))
+        fed = await self.inputs.complete_all(job, await self.workflow_of(job), by=by)
+        if expected is not None and fed.state is JobState.CREATED:
+            expected = fed.seq  # what has come since is of this start, or of another's same step
+        return await self._ledger.change(
+            job_id, lambda now: decisions.on_start(unchanged(now, expected), by)
+        )
 
-    async def cancel(self, tenant: str | None, job_id: str, *, by: str | None = None) -> Job:
+    async def cancel(
+        self, tenant: str | None, job_id: str, *, by: str | None = None, expected: int | None = None
+    ) -> Job:
         """Ask that a job end; durable when it returns, and repeatable.
 
         A job that no engine has is CANCELED at once; otherwise its end follows within the grace
         and the margin of ``Limits``. A job that ended is returned as it is.
         """
         await self.job(tenant, job_id)
-        now, who = self._clock.now(), by or tenant or SERVICE
-        job = await self._ledger.change(
-            job_id, lambda job: decisions.on_stop(job, by=who, why="cancel", at=now)
-        )
+        at, who = self._clock.now(), by or tenant or SERVICE
+        stop = partial(decisions.on_stop, by=who, why="cancel", at=at)
+        job = await self._ledger.change(job_id, lambda now: stop(unchanged(now, expected)))
         if job.is_final:
             await abort_uploads(self._store, self._storage, job)
         return job
@@ -291,7 +299,7 @@ class JobService:
         Raises:
             NotFound: the tenant has no such job.
         """
-        job = await self._store.job(job_id) if _is_text(job_id) else None
+        job = await self._store.job(job_id) if is_text(job_id) else None
         if job is None or tenant not in {None, job.tenant}:
             raise NotFound(f"there is no job {job_id!r}", hint="list the jobs")
         return job
@@ -350,10 +358,7 @@ class JobService:
         job = await self.job(tenant, job_id)
         instance = self._store.instance
         keys = {one.name: output_key(instance, job, one.name) for one in job.products}
-        keys |= {
-            "log": attempt_key(instance, job, "log"),
-            "manifest": attempt_key(instance, job, "manifest.json"),
-        }
+        keys |= {name: attempt_key(instance, job, file) for name, file in _BESIDE}
         found: dict[str, str] = {}
         for name, key in keys.items():
             if await self._storage.stat(key) is not None:
@@ -371,29 +376,24 @@ class JobService:
             raise NotFound(f"job {job_id} has no output {name!r}", hint="look at its outputs")
         return output_key(self._store.instance, job, name)
 
-    async def purge(self, tenant: str | None, job_id: str, *, by: str | None = None) -> Job:
+    async def purge(
+        self, tenant: str | None, job_id: str, *, by: str | None = None, expected: int | None = None
+    ) -> Job:
         """Delete a final job's bytes; the record and its history stay. Repeatable.
 
         Raises:
             Conflict: the job is not final.
         """
-        job = await self.job(tenant, job_id)
+        job = unchanged(await self.job(tenant, job_id), expected)
         if not job.is_final:
             raise Conflict(f"job {job_id} is {job.state}", hint="cancel it first")
         mark = Step(None, {"purged": True}, PURGED, by)
         await drop_bytes(self._store, self._storage, job)
-        job = await self._ledger.change(job_id, lambda now: None if now.purged else mark)
+        job = await self._ledger.change(
+            job_id, lambda now: None if unchanged(now, expected).purged else mark
+        )
         await drop_bytes(self._store, self._storage, job)  # what came before the mark was seen
         return job
-
-
-def _is_text(value: str) -> bool:
-    """Say whether a store can keep ``value``: what came as bad UTF-8 may hold lone surrogates."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 async def _whole(content: bytes) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ import re
 import tomllib
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, NewType, TypeVar
@@ -256,8 +256,20 @@ def _collect(kind: type[T], table: Mapping[str, Any], where: str, problems: list
     try:
         return kind(**values)
     except (ValueError, TypeError) as exc:
-        problems.append(Problem(where, str(exc)))
+        problems += list(_refused(kind, values, where)) or [Problem(where, str(exc))]
         return kind.__new__(kind)
+
+
+def _refused(kind: type[T], values: Mapping[str, Any], where: str) -> Iterator[Problem]:
+    """Yield what a class refuses of each value alone."""
+    for name, value in values.items():
+        try:
+            kind(**{name: value})
+        except ValueError as exc:
+            said = "is not as it must be" if _SECRET.search(name) else str(exc)
+            yield Problem(f"{where}.{name}", said)
+        except TypeError:  # it cannot be made of this alone
+            return
 
 
 def _convert(value: object, kind: Any) -> Any:

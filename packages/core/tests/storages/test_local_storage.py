@@ -37,6 +37,7 @@ class Context:
     state: Path
     clock: Clock = SystemClock()
     blobs: BlobUrls | None = None
+    instance: str = "i1"
 
 
 async def test_the_directory_is_the_settings_or_the_services_own(tmp_path: Path) -> None:
@@ -47,6 +48,19 @@ async def test_the_directory_is_the_settings_or_the_services_own(tmp_path: Path)
     ):
         async with open_local_storage(settings, Context(own)):
             assert sorted(path.name for path in place.iterdir()) == ["objects", "uploads"]
+
+
+async def test_installations_that_share_a_directory_see_their_own_uploads_alone(
+    tmp_path: Path, key: str
+) -> None:
+    settings, late = LocalStorageSettings(directory=tmp_path), datetime(2999, 1, 1, tzinfo=UTC)
+    async with (
+        open_local_storage(settings, Context(tmp_path)) as ours,
+        open_local_storage(settings, Context(tmp_path, instance="i2")) as theirs,
+    ):
+        ticket = await theirs.prepare_upload(key, max_size=1)
+        assert await ours.unfinished(before=late) == []
+        assert [one.id for one in await theirs.unfinished(before=late)] == [ticket.id]
 
 
 async def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
 
-from longshore.models import JobSpec, Observation, RunRef, Snapshot
+from longshore.models import JobSpec, Observation, RunRef, Snapshot, Workflow
 from longshore.transfer import TransferPlan
 
 
@@ -90,5 +90,18 @@ class SupportsProbe(Protocol):
 
         Raises:
             BackendUnavailable: it does not; the message says what is wrong.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsCheck(Protocol):
+    """A backend that can say of a workflow, before any job, that it could never run it."""
+
+    async def check(self, workflow: Workflow) -> None:
+        """Return where it may be able to.
+
+        Raises:
+            WorkflowRefused: it is not; the message says what is missing.
         """
         ...

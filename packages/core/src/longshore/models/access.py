@@ -78,9 +78,13 @@ class Token:
 
 @attrs.frozen(kw_only=True)
 class Caller:
-    """Who holds the token that came with a request: ``token`` is its id."""
+    """Who holds the token that came with a request: ``token`` is its id.
+
+    By its ``digest`` (see ``Token``) it is looked up again where something goes on for long.
+    """
 
     token: str
+    digest: str = attrs.field(repr=False)
     role: Role
     tenant: str
     agreement: Agreement | None

@@ -1,8 +1,8 @@
 """The contract of a storage backend: what keeps bytes and signs requests for them."""
 
 import abc
-from collections.abc import AsyncIterable, AsyncIterator
-from datetime import timedelta
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
+from datetime import datetime, timedelta
 from io import FileIO
 from typing import Protocol, runtime_checkable
 
@@ -102,6 +102,21 @@ class StorageBackend(abc.ABC):
     @abc.abstractmethod
     async def delete(self, prefix: str) -> int:
         """Delete the object ``prefix``, or all below it when it ends in ``/``; return how many."""
+
+
+@runtime_checkable
+class ListsUploads(Protocol):
+    """A storage that knows which uploads were begun, also those whose ticket nobody has kept.
+
+    A storage with rules of its own for them, as buckets have, need not.
+    """
+
+    async def unfinished(self, *, before: datetime) -> Sequence[UploadTicket]:
+        """Return the uploads of this installation that were prepared before ``before``.
+
+        They are neither committed nor aborted, and the tickets are good for ``abort`` alone.
+        """
+        ...
 
 
 class Arrival(Protocol):

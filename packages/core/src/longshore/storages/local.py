@@ -1,4 +1,4 @@
-"""A directory of this machine as storage: ``objects/<key>`` and ``uploads/<upload id>``."""
+"""A directory of this machine as storage: ``objects/<key>``, ``uploads/<instance>/<upload id>``."""
 
 import os
 import stat
@@ -6,6 +6,7 @@ import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from io import FileIO
 from itertools import islice
 from pathlib import Path
@@ -16,7 +17,7 @@ import attrs
 from longshore.blobs import BlobUrls, Grant, Secret, sign, verify
 from longshore.clock import Clock, SystemClock
 from longshore.errors import ChecksumMismatch, Denied, NotFound, TooLarge
-from longshore.ids import is_id, new_id
+from longshore.ids import ID_LENGTH, is_id, new_id
 from longshore.staging.transport import OPEN, WHOLE
 from longshore.storages.abc import StorageBackend
 from longshore.storages.arriving import (
@@ -53,6 +54,8 @@ class StorageContext(Protocol):
     @property
     def state(self) -> Path: ...  # noqa: D102 - said there
     @property
+    def instance(self) -> str: ...  # noqa: D102 - said there
+    @property
     def clock(self) -> Clock: ...  # noqa: D102 - said there
     @property
     def blobs(self) -> BlobUrls | None: ...  # noqa: D102 - said there
@@ -75,7 +78,8 @@ async def open_local_storage(
         StorageUnavailable: the directory cannot be made.
     """
     root = settings.directory or context.state
-    yield await _run("open the storage", LocalStorage, root, context.clock, context.blobs)
+    make = partial(LocalStorage, root, context.clock, context.blobs, instance=context.instance)
+    yield await _run("open the storage", make)
 
 
 class LocalStorage(StorageBackend):
@@ -98,6 +102,7 @@ class LocalStorage(StorageBackend):
         blobs: BlobUrls | None = None,
         *,
         part_size: int = PART_SIZE,
+        instance: str = "",
     ) -> None:
         self._clock = clock or SystemClock()
         self._part_size = part_size
@@ -105,7 +110,7 @@ class LocalStorage(StorageBackend):
         #: where requests of an audience lead; none: to the file
         self._bases = _bases(blobs) if blobs else {}
         self._files = ObjectFiles(root.absolute() / "objects")
-        self._uploads = root.absolute() / "uploads"
+        self._uploads = root.absolute() / "uploads" / instance  # others' are not ours to sweep
         self._objects_url, self._uploads_url = self._files.root.as_uri(), self._uploads.as_uri()
         self._numbering = threading.Lock()
         self._last_at = datetime.min.replace(tzinfo=UTC)
@@ -166,6 +171,10 @@ class LocalStorage(StorageBackend):
         """Remove the upload's files; see ``StorageBackend``."""
         await _run(f"abort an upload to {ticket.key}", _remove, self._upload(ticket))
 
+    async def unfinished(self, *, before: datetime) -> Sequence[UploadTicket]:
+        """Return the uploads that lie about, with drafts; see ``ListsUploads``."""
+        return await _run("list the uploads", self._unfinished, before)
+
     async def stat(self, key: str) -> StoredObject | None:
         """Return the object, or None when there is none."""
         found = await _run(f"look up {key}", self._files.find, key)
@@ -184,7 +193,7 @@ class LocalStorage(StorageBackend):
         """Write to a draft, then publish it as a commit does; see ``StorageBackend``."""
         self._files.path(key)
         what, fresh = f"write {key}", self._new_id()
-        draft = self._uploads / f"{fresh}.draft"
+        draft = _draft(self._uploads / fresh)
         buffer = bytearray()
         try:
             async for chunk in data:
@@ -237,6 +246,12 @@ class LocalStorage(StorageBackend):
         if not is_id(upload_id):
             raise NotFound(f"{upload_id!r} is not an upload of this storage")
         return self._uploads / upload_id
+
+    def _unfinished(self, before: datetime) -> Sequence[UploadTicket]:
+        first = new_id(before, lambda _: 0)
+        found = {path.name[:ID_LENGTH] for path in self._uploads.iterdir()}
+        old = sorted(one for one in found if is_id(one) and one < first)
+        return [UploadTicket(id=one, key="", upload_id=one, max_size=0, part_size=1) for one in old]
 
     def _sent(self, ticket: UploadTicket) -> tuple[SentPart, ...]:
         upload = self._upload(ticket)
@@ -311,6 +326,11 @@ def _is_whole(status: os.stat_result) -> bool:
 def _remove(upload: Path) -> None:
     upload.unlink(missing_ok=True)
     PartsFile(upload).remove()
+    _draft(upload).unlink(missing_ok=True)
+
+
+def _draft(upload: Path) -> Path:
+    return upload.with_name(f"{upload.name}.draft")
 
 
 def _check_sent(file: FileIO, ticket: UploadTicket) -> None:

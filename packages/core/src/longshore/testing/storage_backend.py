@@ -3,13 +3,13 @@
 import hashlib
 import io
 from collections.abc import AsyncIterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from longshore.errors import ChecksumMismatch, DataRefused, NotFound, TooLarge
 from longshore.staging.transport import FileTransport, Transport
-from longshore.storages.abc import StorageBackend
+from longshore.storages.abc import ListsUploads, StorageBackend
 from longshore.transfer import Audience, StoredObject, UploadReceipt, UploadTicket, is_whole
 
 _HOUR = timedelta(hours=1)
@@ -112,6 +112,28 @@ class StorageBackendContract:
         ticket, _ = await _upload(storage, transport)
         await storage.abort(ticket)
         assert await storage.sent(ticket) == ()
+
+    async def test_uploads_that_were_only_begun_are_listed_and_can_be_dropped(
+        self, storage: StorageBackend, transport: Transport
+    ) -> None:
+        if not isinstance(storage, ListsUploads):
+            pytest.skip("this storage does not list uploads")
+        begun = await storage.prepare_upload(_KEY, max_size=1)
+        sent, _ = await _upload(storage, transport)
+        aborted, _ = await _upload(storage, transport)
+        await storage.abort(aborted)
+        committed, receipt = await _upload(storage, transport)
+        await storage.commit(committed, receipt)
+        soon = datetime.now(UTC) + _HOUR
+        assert not await storage.unfinished(before=soon - 2 * _HOUR)
+        found = await storage.unfinished(before=soon)
+        assert {one.upload_id for one in found} == {begun.upload_id, sent.upload_id}
+        for one in found:
+            await storage.abort(one)
+        assert not await storage.unfinished(before=soon)
+        with pytest.raises(NotFound):
+            await storage.commit(sent, receipt)
+        assert await _read(storage) == _DATA
 
     async def test_an_empty_object_is_an_object(
         self, storage: StorageBackend, transport: Transport

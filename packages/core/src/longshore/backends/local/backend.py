@@ -16,6 +16,7 @@ import anyio.to_thread
 from longshore.backends.abc import WorkflowBackend
 from longshore.backends.local import attempts, cgroups, processes, removal
 from longshore.backends.local.attempts import Stop
+from longshore.backends.local.commands import what_is_missing
 from longshore.backends.local.hints import FILE as HINTS
 from longshore.backends.local.isolation import Probes, choose, make_order
 from longshore.backends.local.keeping import Keeping
@@ -23,8 +24,9 @@ from longshore.backends.local.settings import BackendContext, Isolation, LocalSe
 from longshore.backends.local.spares import Spares
 from longshore.backends.local.tending import end_unclaimed
 from longshore.codec import from_json, to_json
-from longshore.errors import AttemptGone, BackendUnavailable
+from longshore.errors import AttemptGone, BackendUnavailable, WorkflowRefused
 from longshore.models.run import JobSpec, Observation, Phase, RunRef, Snapshot
+from longshore.models.workflow import Workflow
 from longshore.transfer import TransferPlan
 
 _NAME_LENGTH = 63
@@ -114,6 +116,12 @@ class LocalBackend(WorkflowBackend):
                 f"{engine.value} does not work on this machine",
                 hint="install it, or allow host commands by isolation = none",
             )
+
+    async def check(self, workflow: Workflow) -> None:
+        """Look for the command of a host workflow; see ``SupportsCheck``."""
+        missing = await anyio.to_thread.run_sync(what_is_missing, workflow, self._settings)
+        if missing is not None:
+            raise WorkflowRefused(missing, hint="install it, or change the workflow's command")
 
     async def submit(self, ref: RunRef, spec: JobSpec, plan: TransferPlan) -> None:
         """Make the attempt's directory and order it; see ``WorkflowBackend``.
