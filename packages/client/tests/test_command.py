@@ -11,7 +11,7 @@ from longshore_client.command import main
 
 VERBS = (
     *("run", "workflows", "jobs", "status", "logs", "cancel", "results", "completion"),
-    *("login", "logout"),
+    *("login", "logout", "agreements", "tokens"),
 )
 
 

@@ -36,7 +36,7 @@ class Agreements:
 
         Args:
             tenant: the consumer; every tenant sees its own jobs only.
-            workflows: ids.
+            workflows: ids; ``warnings`` of what is returned name those that are not offered now.
             valid_from: not before; at once by default.
             valid_until: not after; without end by default.
             at_end: ``stop`` (the default) or ``drain``: what happens to jobs that still run then.
@@ -55,13 +55,16 @@ class Agreements:
         made = await self._transport.json("POST", path("agreements"), body)
         return Agreement.from_wire(made)
 
-    async def list(self) -> list[Agreement]:
+    async def list(self) -> Sequence[Agreement]:
         """Return all agreements, newest first."""
-        found: list[Agreement] = []
+        return [Agreement.from_wire(one) for one in await self._all(path("agreements"))]
+
+    async def _all(self, route: str) -> Sequence[Json]:
+        found: list[Json] = []
         query: dict[str, str | int] = {"limit": 1000}
         while True:
-            page = await self._transport.json("GET", path("agreements"), query=query)
-            found += [Agreement.from_wire(one) for one in page["items"]]
+            page = await self._transport.json("GET", route, query=query)
+            found += page["items"]
             if not page.get("next"):
                 return found
             query["cursor"] = page["next"]
@@ -87,9 +90,9 @@ class Agreements:
         return Token.from_wire(await self._transport.json("POST", route, body))
 
     async def tokens(self, agreement_id: str) -> Sequence[Token]:
-        """Return the tokens of an agreement, without their secrets."""
-        page = await self._transport.json("GET", path("agreements", agreement_id, "tokens"))
-        return [Token.from_wire(one) for one in page["items"]]
+        """Return all tokens of an agreement, newest first, without their secrets."""
+        found = await self._all(path("agreements", agreement_id, "tokens"))
+        return [Token.from_wire(one) for one in found]
 
     async def revoke_token(self, agreement_id: str, token_id: str) -> None:
         """End a token now."""

@@ -10,13 +10,16 @@ import sys
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from longshore_client import entrypoints, verbs
+from longshore_client import entrypoints, granting, verbs
 from longshore_client.output import say
 from longshore_client.session import Session, open_session
+
+if TYPE_CHECKING:
+    from longshore_client.httpsession import HttpSession
 
 DEBUG = "LONGSHORE_DEBUG"
 #: sub-commands that a reader of the documentation looks for, and the packages that offer them
@@ -33,12 +36,27 @@ class Provider:
 
     def open(self) -> AbstractContextManager[Session]:
         """Open a session with it: a server where one is named, else what is installed here."""
-        server = None
-        if self.server is not None or self.state is None:
-            from longshore_client.configfile import chosen_server  # noqa: PLC0415 - not for --help
+        return open_session(state=self.state, config=self.config, server=self._chosen())
 
-            server = chosen_server(self.server)
-        return open_session(state=self.state, config=self.config, server=server)
+    def administer(self) -> AbstractContextManager["HttpSession"]:
+        """Open a session with the server, for what is a server's alone.
+
+        Raises:
+            click.UsageError: no server is spoken to.
+        """
+        server = self._chosen()
+        if server is None:
+            raise click.UsageError("this is about a server: name it with --server, or log in")
+        from longshore_client.httpsession import open_session as over_http  # noqa: PLC0415 - HTTP
+
+        return over_http(server=server)
+
+    def _chosen(self) -> str | None:
+        if self.server is None and self.state is not None:
+            return None
+        from longshore_client.configfile import chosen_server  # noqa: PLC0415 - not for --help
+
+        return chosen_server(self.server)
 
 
 class Offered(click.Command):
@@ -153,7 +171,7 @@ def root(ctx: click.Context, server: str | None, state: str | None, config: str 
     ctx.obj = Provider(server=server or None, state=state, config=config)
 
 
-for built_in in verbs.COMMANDS:
+for built_in in (*verbs.COMMANDS, *granting.COMMANDS):
     root.add_command(built_in)
 
 

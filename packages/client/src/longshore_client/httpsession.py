@@ -55,6 +55,41 @@ class HttpSession:
         me: Json = self._json("GET", "me")
         return me
 
+    # for administrators
+
+    def agreements(self, *, limit: int = 50, cursor: str | None = None) -> Json:
+        """Return a page of agreements, newest first."""
+        return self._page("agreements", limit=limit, cursor=cursor)
+
+    def create_agreement(self, body: Json) -> Json:
+        """Make an agreement of a body as ``POST /v1/agreements`` takes it."""
+        made: Json = self._json("POST", "agreements", body=body)
+        return made
+
+    def revoke_agreement(self, agreement_id: str) -> None:
+        """Take an agreement back."""
+        self._json("DELETE", "agreements", agreement_id)
+
+    def tokens(self, agreement_id: str, *, limit: int = 50, cursor: str | None = None) -> Json:
+        """Return a page of an agreement's tokens, newest first."""
+        return self._page("agreements", agreement_id, "tokens", limit=limit, cursor=cursor)
+
+    def create_token(self, agreement_id: str, body: Json) -> Json:
+        """Issue a token; it is in the answer alone."""
+        issued: Json = self._json("POST", "agreements", agreement_id, "tokens", body=body)
+        return issued
+
+    def revoke_token(self, agreement_id: str, token_id: str) -> None:
+        """Take a token back."""
+        self._json("DELETE", "agreements", agreement_id, "tokens", token_id)
+
+    def _page(self, *segments: str, **selection: Any) -> Json:
+        query = {name: value for name, value in selection.items() if value}
+        page: Json = self._json("GET", *segments, query=query)
+        return page
+
+    # for consumers
+
     def workflows(self) -> list[Json]:
         """Return what is offered."""
         return list(self._json("GET", "workflows")["items"])
@@ -97,10 +132,7 @@ class HttpSession:
         cursor: str | None = None,
     ) -> Json:
         """Return a page of jobs, newest first."""
-        selection = {"state": state, "workflow": workflow, "limit": limit, "cursor": cursor}
-        query = {name: value for name, value in selection.items() if value}
-        page: Json = self._json("GET", "jobs", query=query)
-        return page
+        return self._page("jobs", state=state, workflow=workflow, limit=limit, cursor=cursor)
 
     def events(self, job_id: str, after: int = 0, *, follow: bool = False) -> Iterator[Json]:
         """Yield a job's events."""

@@ -179,7 +179,10 @@ class Caller:
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What a tenant may do, and until when. ``at_end``: running jobs stop, or drain."""
+    """What a tenant may do, and until when. ``at_end``: running jobs stop, or drain.
+
+    ``warnings`` are there when it was made: what may not have been meant.
+    """
 
     id: str
     tenant: str
@@ -188,6 +191,7 @@ class Agreement:
     valid_from: datetime | None = None
     valid_until: datetime | None = None
     at_end: str = "stop"
+    warnings: tuple[str, ...] = ()
     raw: Json = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
@@ -201,6 +205,7 @@ class Agreement:
             valid_from=_time(raw.get("validFrom")),
             valid_until=_time(raw.get("validUntil")),
             at_end=raw.get("atEnd", "stop"),
+            warnings=tuple(one["detail"] for one in raw.get("warnings") or ()),
             raw=raw,
         )
 
@@ -212,6 +217,7 @@ class Token:
     id: str
     scopes: tuple[str, ...] = ()
     expires_at: datetime | None = None
+    revoked_at: datetime | None = None
     secret: str | None = field(default=None, repr=False)
 
     @classmethod
@@ -221,5 +227,6 @@ class Token:
             id=raw["id"],
             scopes=tuple(raw.get("scopes") or ()),
             expires_at=_time(raw.get("expiresAt")),
+            revoked_at=_time(raw.get("revokedAt")),
             secret=raw.get("token"),
         )

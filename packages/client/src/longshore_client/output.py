@@ -67,6 +67,11 @@ def emit_json(value: Any) -> None:
     click.echo(visible(text) if is_terminal(sys.stdout) else text)
 
 
+def emit_text(text: str) -> None:
+    """Write a line."""
+    click.echo(visible(text) if is_terminal(sys.stdout) else text)
+
+
 def emit_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     """Write ``rows`` below ``columns``: drawn on a terminal, aligned text elsewhere."""
     cells = [["" if cell is None else visible(str(cell)) for cell in row] for row in rows]

@@ -42,11 +42,15 @@ def _complete(noun: str) -> Any:
 JOB = click.argument("job_id", metavar="JOB", shell_complete=_complete("jobs"))
 
 
-def _command(name: str, example: str) -> Callable[[Callable[..., None]], click.Command]:
-    return click.command(name, epilog=f"\b\nExample:\n  {example}")
+def command(
+    name: str, example: str, *, of: click.Group | None = None
+) -> Callable[[Callable[..., None]], click.Command]:
+    """Return what makes a sub-command of a function, with an example at the end of its help."""
+    make = click.command if of is None else of.command
+    return make(name, epilog=f"\b\nExample:\n  {example}")
 
 
-@_command("run", "longshore run wordcount -i text=README.md -p top=5 -d counts")
+@command("run", "longshore run wordcount -i text=README.md -p top=5 -d counts")
 @click.argument("workflow", shell_complete=_complete("workflows"))
 @click.option(
     "-i",
@@ -88,7 +92,7 @@ def run(provider: Any, /, **given: Any) -> None:
     click.get_current_context().exit(code)
 
 
-@_command("workflows", "longshore workflows wordcount")
+@command("workflows", "longshore workflows wordcount")
 @click.argument(
     "workflow_id", metavar="[WORKFLOW]", required=False, shell_complete=_complete("workflows")
 )
@@ -112,7 +116,7 @@ def workflows(provider: Any, /, *, workflow_id: str | None, form: str) -> None:
         views.show_workflow(found)
 
 
-@_command("jobs", "longshore jobs --state RUNNING --state QUEUED")
+@command("jobs", "longshore jobs --state RUNNING --state QUEUED")
 @click.option("--state", metavar="STATE", multiple=True, help="Only jobs in this state.")
 @click.option(
     "--workflow",
@@ -135,7 +139,7 @@ def jobs(provider: Any, /, *, state: tuple[str, ...], form: str, **selection: An
         views.show_jobs(page)
 
 
-@_command("status", f"longshore status {_JOB_ID} -o json")
+@command("status", f"longshore status {_JOB_ID} -o json")
 @JOB
 @FORMAT
 @click.pass_obj
@@ -149,7 +153,7 @@ def status(provider: Any, /, *, job_id: str, form: str) -> None:
         views.show_job(job)
 
 
-@_command("logs", f"longshore logs -f {_JOB_ID}")
+@command("logs", f"longshore logs -f {_JOB_ID}")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the log is complete.")
 @JOB
 @click.pass_obj
@@ -166,7 +170,7 @@ def logs(provider: Any, /, *, job_id: str, follow: bool) -> None:
         writer.finish()
 
 
-@_command("cancel", f"longshore cancel {_JOB_ID}")
+@command("cancel", f"longshore cancel {_JOB_ID}")
 @JOB
 @FORMAT
 @click.pass_obj
@@ -183,7 +187,7 @@ def cancel(provider: Any, /, *, job_id: str, form: str) -> None:
         output.footer(f"longshore status {job_id}")
 
 
-@_command("results", f"longshore results {_JOB_ID} -d results")
+@command("results", f"longshore results {_JOB_ID} -d results")
 @JOB
 @DIRECTORY
 @FORMAT
@@ -206,7 +210,7 @@ def results(provider: Any, /, *, job_id: str, directory: Path | None, form: str)
         click.get_current_context().exit(1)
 
 
-@_command("completion", 'eval "$(longshore completion bash)"')
+@command("completion", 'eval "$(longshore completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, /, *, shell: str) -> None:
@@ -223,7 +227,7 @@ def completion(ctx: click.Context, /, *, shell: str) -> None:
         click.echo(script)
 
 
-@_command("login", "longshore login https://compute.example")
+@command("login", "longshore login https://compute.example")
 @click.argument("server")
 @click.option("--token-stdin", is_flag=True, help="Read the token from standard input.")
 def login(*, server: str, token_stdin: bool) -> None:
@@ -237,7 +241,7 @@ def login(*, server: str, token_stdin: bool) -> None:
     log_in(server, from_stdin=token_stdin)
 
 
-@_command("logout", "longshore logout")
+@command("logout", "longshore logout")
 @click.argument("server", metavar="[SERVER]", required=False)
 @click.pass_obj
 def logout(provider: Any, /, *, server: str | None) -> None:

@@ -123,6 +123,65 @@ def show_job(job: Json) -> None:
     )
 
 
+def show_agreements(page: Json) -> None:
+    """Write one line per agreement."""
+    rows = [
+        [
+            one["id"],
+            one["tenant"],
+            one["state"],
+            output.moment(one.get("validUntil")),
+            ", ".join(one["workflows"]),
+        ]
+        for one in page["items"]
+    ]
+    output.emit_table(["ID", "TENANT", "STATE", "UNTIL", "WORKFLOWS"], rows)
+    more = [f"longshore agreements list --cursor {page['next']}"] if page.get("next") else []
+    output.footer("longshore tokens create ID", *more)
+
+
+def show_agreement(one: Json) -> None:
+    """Write what a tenant may do."""
+    output.emit_details(
+        [
+            ("id", one["id"]),
+            ("tenant", one["tenant"]),
+            ("workflows", ", ".join(one["workflows"])),
+            ("state", one.get("state")),
+            ("from", output.moment(one.get("validFrom"))),
+            ("until", output.moment(one.get("validUntil"))),
+            ("at end", one.get("atEnd")),
+        ]
+    )
+    output.footer(f"longshore tokens create {one['id']}")
+
+
+def show_tokens(page: Json, agreement_id: str) -> None:
+    """Write one line per token."""
+    rows = [
+        [
+            one["id"],
+            output.moment(one.get("createdAt")),
+            output.moment(one.get("expiresAt")),
+            output.moment(one.get("revokedAt")),
+            ", ".join(one["scopes"]),
+        ]
+        for one in page["items"]
+    ]
+    output.emit_table(["ID", "CREATED", "UNTIL", "REVOKED", "SCOPES"], rows)
+    following = page.get("next")
+    more = [f"longshore tokens list {agreement_id} --cursor {following}"] if following else []
+    output.footer(f"longshore tokens revoke {agreement_id} ID", *more)
+
+
+def show_secret(issued: Json, agreement_id: str) -> None:
+    """Write a token, alone on standard output, and about it on standard error."""
+    until = output.moment(issued.get("expiresAt"))
+    output.say(f"token {issued['id']}, good until {until}; it is shown this once:")
+    output.emit_text(issued["token"])
+    output.footer(f"longshore tokens list {agreement_id}")
+
+
 def _place(position: int | None) -> str:
     return "" if position is None else f"behind {position} other{'' if position == 1 else 's'}"
 

@@ -17,6 +17,7 @@ import pytest
 from longshore_client import Client
 
 try:
+    from tests.commanding import Command
     from tests.support import end_processes_of, until
 
     import longshore_api.serve
@@ -222,3 +223,8 @@ def no_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.delenv("LONGSHORE_SERVER", raising=False)
     monkeypatch.delenv("LONGSHORE_TOKEN", raising=False)
+
+
+@pytest.fixture
+def over_http(server: Any, tmp_path: Path) -> Command:
+    return Command(tmp_path, LONGSHORE_SERVER=server.url, LONGSHORE_TOKEN=server.token)

@@ -1,62 +1,19 @@
 """The command does the same with a server and with this machine's own service."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.commanding import Command
 from tests.support import end_processes_of, until
 
 from longshore_client import Client
 
 MIB = 1024**2
-COMMAND = [sys.executable, "-c", "from longshore_client.command import main; main()"]
-
-
-class Command:
-    """The command in a directory of its own, with all that it needs in its environment."""
-
-    def __init__(self, directory: Path, **variables: str) -> None:
-        self.directory = directory
-        taken = ("LONGSHORE_", "XDG_CONFIG", "NO_COLOR")
-        clean = {name: it for name, it in os.environ.items() if not name.startswith(taken)}
-        self._environment = {**clean, "XDG_CONFIG_HOME": str(directory / "config"), **variables}
-
-    def __call__(self, *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [*COMMAND, *arguments],
-            cwd=self.directory,
-            env=self._environment,
-            input=stdin,
-            capture_output=True,
-            timeout=60,
-            check=False,
-        )
-        return subprocess.CompletedProcess(
-            done.args, done.returncode, done.stdout.decode(), done.stderr.decode()
-        )
-
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
-        argv = [*COMMAND, *arguments]
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            argv, cwd=self.directory, env=self._environment, stdout=pipe, stderr=pipe
-        )
-
-    def json(self, *arguments: str) -> Any:
-        done = self(*arguments, "-o", "json")
-        assert done.returncode == 0, done.stderr
-        return json.loads(done.stdout)
-
-
-@pytest.fixture
-def over_http(server: Any, tmp_path: Path) -> Command:
-    return Command(tmp_path, LONGSHORE_SERVER=server.url, LONGSHORE_TOKEN=server.token)
 
 
 @pytest.fixture
