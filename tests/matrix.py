@@ -19,6 +19,7 @@ from tests.support import shell
 
 from longshore.models import SCOPES, Input, Output
 from longshore_api.app import make_app
+from longshore_api.doorway import METHODS
 
 #: a workflow with an input and an output
 COPY = shell(
@@ -53,6 +54,7 @@ class Row:
 _READ_JOB = Row(status=200, scope="jobs:read", of="job")
 ROWS: Mapping[tuple[str, str], Row] = MappingProxyType(
     {
+        ("GET", "/"): Row(status=307, is_open=True),
         ("GET", "/livez"): Row(status=200, is_open=True),
         ("GET", "/readyz"): Row(status=200, is_open=True),
         ("GET", "/openapi.json"): Row(status=200, is_open=True),
@@ -120,7 +122,9 @@ REFUSED = (
 
 
 def routes() -> Iterator[tuple[str, str, frozenset[str]]]:
-    """Yield every method and path of the application, and all methods of the path."""
+    """Yield every method and path of the service, and all methods of the path."""
+    for method in METHODS:
+        yield method, "/", frozenset(METHODS)
     for route in make_app().routes:
         assert isinstance(route, HTTPRoute)
         path = route.path_format

@@ -1,13 +1,12 @@
 """Administrators' tokens: the one that a new store begins with, and another when it is lost."""
 
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from longshore.access import Access
 from longshore.embedded import open_embedded
 from longshore.models import Role
+from longshore.settings import Settings
 
 
 async def show_first_token(access: Access) -> None:
@@ -17,13 +16,13 @@ async def show_first_token(access: Access) -> None:
         _show(token)
 
 
-async def show_new_token(table: Mapping[str, Any], home: Path) -> None:
+async def show_new_token(settings: Settings, home: Path) -> None:
     """Make one more for the store in ``home``, whether or not a service runs on it.
 
     Raises:
         LongshoreError: the store cannot be opened.
     """
-    async with open_embedded(home, table=table, detach=False) as embedded:
+    async with open_embedded(home, settings=settings, detach=False) as embedded:
         access = embedded.host.access
         token = await access.bootstrap()
         if token is None:

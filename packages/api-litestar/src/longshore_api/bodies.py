@@ -1,14 +1,13 @@
 """JSON bodies, strictly: one value, UTF-8, no member twice or unknown, nothing that JSON lacks."""
 
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 import msgspec
 
-from longshore.errors import TooLarge
+from longshore.errors import Problem, TooLarge
 from longshore.quantities import format_size
 from longshore_api.errors import Malformed, UnsupportedMediaType
 
@@ -16,8 +15,6 @@ T = TypeVar("T")
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 #: deeper trees are nobody's parameters, and recursion has an end
 _DEPTH = 64
-_PLACE = re.compile(r" - at `(?:key in )?\$(.*)`\Z", re.DOTALL)
-_STEP = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
 
 
 class Disconnected(Exception):
@@ -88,16 +85,20 @@ def decode(body: bytes, kind: type[T]) -> T:
     """Return the ``kind`` that ``body`` holds.
 
     Raises:
-        Malformed: with the place of the first mistake.
+        Malformed: with every mistake and its place.
     """
     tree = parse(body)
     try:
         return msgspec.convert(tree, kind)
     except msgspec.ValidationError as exc:
-        message = str(exc)
-        place = _PLACE.search(message)
-        where = _pointer(place[1]) if place else ""
-        raise Malformed(message[: place.start()] if place else message, pointer=where) from exc
+        found = _mistakes(tree, kind) or [Problem("", str(exc))]
+        raise Malformed("the body has mistakes", problems=found) from exc
+
+
+def _mistakes(tree: Any, kind: Any) -> list[Problem]:
+    from longshore_api.mistakes import mistakes_of  # noqa: PLC0415 - only mistakes need it
+
+    return mistakes_of(tree, kind)
 
 
 def parse(body: bytes) -> Any:
@@ -157,8 +158,3 @@ def _finite(text: str) -> float:
 _decoder = json.JSONDecoder(
     object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_finite
 )
-
-
-def _pointer(path: str) -> str:
-    steps = (match[1] or match[2] for match in _STEP.finditer(path))
-    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)

@@ -20,17 +20,19 @@ from typing import Any
 import anyio
 import attrs
 
-from longshore.backends.abc import SupportsProbe
+from longshore.backends.abc import SupportsCheck, SupportsProbe
 from longshore.blobs import BlobUrls, Secret
 from longshore.clock import SystemClock
 from longshore.definitions import load_directory
 from longshore.errors import Invalid, LongshoreError, Problem
 from longshore.hookspecs import PluginContext
+from longshore.models import Workflow
 from longshore.quantities import format_size
 from longshore.registry import Plugins, load_plugins
 from longshore.settings import PluginSettings, Settings, build, parse_settings
 from longshore.suggestions import did_you_mean
 from longshore.workers import shipped
+from longshore_api.origins import Origins
 from longshore_api.redaction import redact_text
 from longshore_api.urls import PublicUrl
 
@@ -52,9 +54,9 @@ class Finding:
     said: str
 
 
-def check(table: Mapping[str, Any], home_of: Callable[[Settings], Path], *, source: str) -> int:
+def check(table: Mapping[str, Any], home_of: Callable[[Settings], Path], origins: Origins) -> int:
     """Print a line for each thing that was checked; return 0, or 2 where one has failed."""
-    findings = anyio.run(examine, table, home_of, source)
+    findings = anyio.run(examine, table, home_of, origins)
     width = max(len(one.what) for one in findings)
     for one in findings:
         first, *more = redact_text(one.said).splitlines() or [""]
@@ -66,21 +68,22 @@ def check(table: Mapping[str, Any], home_of: Callable[[Settings], Path], *, sour
 
 
 async def examine(
-    table: Mapping[str, Any], home_of: Callable[[Settings], Path], source: str
+    table: Mapping[str, Any], home_of: Callable[[Settings], Path], origins: Origins
 ) -> list[Finding]:
     """Return what was found, in the order in which a start would meet it."""
     found: list[Finding] = []
-    settings = _settings(table, source, found)
+    settings = _settings(table, origins, found)
     home = home_of(settings)
     plugins = load_plugins()
     found += [_tried(one.distribution, one.error) for one in plugins.broken]
     found += _addresses(settings, home)
     found += _state(settings, home)
-    found += _workflows(settings)
+    offered: list[Workflow] = []
+    found += _workflows(settings, offered)
     with _scratch(home) as scratch:
         found.append(await _storage(settings, plugins, scratch))
         for name in settings.backends:
-            found.append(await _backend(settings, plugins, name, scratch))
+            found += await _backend(settings, plugins, name, scratch, offered)
     return found
 
 
@@ -100,7 +103,7 @@ def _try(what: str, step: Callable[[], str]) -> Finding:
         return _tried(what, exc)
 
 
-def _settings(table: Mapping[str, Any], source: str, found: list[Finding]) -> Settings:
+def _settings(table: Mapping[str, Any], origins: Origins, found: list[Finding]) -> Settings:
     """Return the settings of the sections that have no mistake, so that the rest is checked too."""
     good: dict[str, Any] = {}
     mistakes: list[Problem] = []
@@ -112,7 +115,8 @@ def _settings(table: Mapping[str, Any], source: str, found: list[Finding]) -> Se
             good.update(_without(section, inner, exc.problems))
         else:
             good[section] = inner
-    said = "\n".join(map(str, mistakes)) or f"{source}: {', '.join(table) or 'nothing is set'}"
+    told = [str(origins.told(one)) for one in mistakes]
+    said = "\n".join(told) or f"{origins}: {', '.join(table) or 'nothing is set'}"
     found.append(Finding(FAILED if mistakes else OK, "settings", said))
     return parse_settings(good)
 
@@ -242,9 +246,10 @@ def _check_database(path: Path) -> str:
 # workflows
 
 
-def _workflows(settings: Settings) -> Iterator[Finding]:
+def _workflows(settings: Settings, found: list[Workflow]) -> Iterator[Finding]:
+    """Say what is wrong with the workflows, and add those that are well to ``found``."""
     given = settings.workflows
-    found = list(shipped()) if given.shipped else []
+    found += shipped() if given.shipped else ()
     said = f"{len(found)} shipped"
     if given.directory is not None:
         try:
@@ -324,18 +329,40 @@ async def _one(content: bytes) -> AsyncIterator[bytes]:
     yield content
 
 
-async def _backend(settings: Settings, plugins: Plugins, name: str, scratch: Path) -> Finding:
+async def _backend(
+    settings: Settings,
+    plugins: Plugins,
+    name: str,
+    scratch: Path,
+    offered: Sequence[Workflow],
+) -> list[Finding]:
     given = settings.backends[name]
+    default = next(iter(settings.backends))
+    cannot: list[str] = []
 
     async def probe() -> str:
         plugin = plugins.workflow_backend(given.plugin)
         async with _opened(plugin, given, f"backends.{name}", scratch) as backend:
+            for workflow in offered:
+                if (workflow.backend or default) == name and isinstance(backend, SupportsCheck):
+                    cannot.extend(await _cannot(backend, workflow))
             if not isinstance(backend, SupportsProbe):
                 return f"{given.plugin}: opens"
             await backend.probe()
         return f"{given.plugin}: works"
 
-    return await _within(f"backend {name}", probe)
+    found = [await _within(f"backend {name}", probe)]
+    if cannot:
+        found.append(Finding(FAILED, f"commands of {name}", "\n".join(cannot)))
+    return found
+
+
+async def _cannot(backend: SupportsCheck, workflow: Workflow) -> list[str]:
+    try:
+        await backend.check(workflow)
+    except LongshoreError as exc:
+        return [f"{workflow.id}: {exc}"]
+    return []
 
 
 __all__: Sequence[str] = ["FAILED", "NOTE", "OK", "Finding", "check", "examine"]

@@ -1,4 +1,7 @@
-"""What answers from the first moment, while the service behind it is still being opened."""
+"""What answers from the first moment, while the service behind it is still being opened.
+
+It also leads whoever comes to the service's bare address to its documentation.
+"""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -8,12 +11,16 @@ import anyio
 from longshore_api.gate import App, Receive, Scope, Send
 from longshore_api.urls import PublicUrl
 
+Headers = list[tuple[bytes, bytes]]
+
 _ALIVE = b'{"status":"ok"}'
 _HEADERS = [
     (b"content-type", b"application/json"),
     (b"content-length", b"%d" % len(_ALIVE)),
     (b"cache-control", b"no-store"),
 ]
+#: the methods of the bare address
+METHODS = ("GET", "HEAD", "OPTIONS")
 
 
 class Doorway:
@@ -21,6 +28,10 @@ class Doorway:
 
     def __init__(self, url: PublicUrl) -> None:
         self._live = frozenset({"/livez", f"{url.path}/livez"})
+        self._bare = frozenset({"/", url.path, f"{url.path}/"})
+        to_docs = 307, [(b"location", f"{url.path}/docs".encode()), (b"content-length", b"0")]
+        methods = 204, [(b"allow", ", ".join(METHODS).encode())]
+        self._at_bare = dict(zip(METHODS, (to_docs, to_docs, methods), strict=True))
         self._app: App | None = None
         self._opened = anyio.Event()
 
@@ -32,8 +43,10 @@ class Doorway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "http" and scope["path"] in self._live and scope["method"] == "GET":
-            await send(_start())
-            await send({"type": "http.response.body", "body": _ALIVE})
+            await _answer(send, 200, _HEADERS, _ALIVE)
+            return
+        if scope.get("path") in self._bare and scope["method"] in self._at_bare:
+            await _answer(send, *self._at_bare[scope["method"]])
             return
         if self._app is None:
             await self._opened.wait()
@@ -41,5 +54,11 @@ class Doorway:
         await self._app(scope, receive, send)
 
 
-def _start() -> MutableMapping[str, Any]:
-    return {"type": "http.response.start", "status": 200, "headers": _HEADERS}
+async def _answer(send: Send, status: int, headers: Headers, body: bytes = b"") -> None:
+    start: MutableMapping[str, Any] = {
+        "type": "http.response.start",
+        "status": status,
+        "headers": headers,
+    }
+    await send(start)
+    await send({"type": "http.response.body", "body": body})

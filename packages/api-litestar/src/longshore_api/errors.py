@@ -1,8 +1,8 @@
 """What can be wrong with a request before the core sees it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from longshore.errors import RequestError, RetryError
+from longshore.errors import Problem, RequestError, RetryError
 
 
 class Malformed(RequestError):
@@ -10,9 +10,16 @@ class Malformed(RequestError):
 
     code = "malformed"
 
-    def __init__(self, message: str, *, pointer: str | None = None, hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        pointer: str | None = None,
+        problems: Iterable[Problem] = (),
+        hint: str = "",
+    ) -> None:
         super().__init__(message, hint=hint)
-        self.pointer = pointer
+        self.problems = tuple(problems) if pointer is None else (Problem(pointer, message),)
 
 
 class UnsupportedMediaType(RequestError):
@@ -35,12 +42,6 @@ class MethodNotAllowed(RequestError):
     def __init__(self, message: str, *, allow: str) -> None:
         super().__init__(message, hint=f"allowed: {allow}")
         self.allow = allow
-
-
-class PreconditionFailed(RequestError):
-    """What ``If-Match`` names is not how the thing is now."""
-
-    code = "precondition-failed"
 
 
 class RangeNotSatisfiable(RequestError):

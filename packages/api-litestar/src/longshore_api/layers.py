@@ -15,6 +15,7 @@ from longshore_api.app import make_app
 from longshore_api.blobs import Blobs
 from longshore_api.express import Express
 from longshore_api.gate import App, Gate, Receive, Scope, Send
+from longshore_api.logging_setup import is_console
 from longshore_api.provider import Provider
 from longshore_api.readiness import OK
 from longshore_api.urls import PublicUrl
@@ -66,6 +67,8 @@ async def announce(provider: Provider, home: Path, address: str) -> None:
             f"state: {home}; {'; '.join(backends)}; stop with Ctrl-C, jobs go on\n"
         )
         sys.stdout.flush()
+    if is_console(provider.host.settings.service.log) and sys.stdout.isatty():
+        return  # whoever reads the log has just read it
     details = {"address": address, "url": url.base, "state": str(home), "backends": backends}
     _log.info("serving", extra=details)
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from longshore.settings import LogForm
 from longshore_api.redaction import redact, redact_text
+from longshore_api.sparing import SPARING
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict
@@ -77,7 +78,8 @@ def logging_to(form: LogForm, stream: TextIO | None = None) -> Iterator[None]:
     threading.excepthook = lambda it: _uncaught((it.exc_type, it.exc_value, it.exc_traceback))
     sys.unraisablehook = lambda it: _uncaught((it.exc_type, it.exc_value, it.exc_traceback))
     try:
-        yield
+        with SPARING.installed():
+            yield
     finally:
         if isinstance(root.handlers[0], _Waiting) and root.handlers[0].records:
             set_up(form, stream)

@@ -172,6 +172,16 @@ EXAMPLES: Mapping[str, Any] = MappingProxyType(
         "Workflow": _WORKFLOW,
         "WorkflowList": {"items": [_WORKFLOW], "next": None},
         "Agreement": _AGREEMENT,
+        "MadeAgreement": {
+            **_AGREEMENT,
+            "workflows": ["wordcont"],
+            "warnings": [
+                {
+                    "pointer": "/workflows/0",
+                    "detail": "no workflow 'wordcont' is offered now; did you mean 'wordcount'?",
+                }
+            ],
+        },
         "AgreementPage": {"items": [_AGREEMENT], "next": None},
         "TokenList": {"items": [_TOKEN], "next": None},
         "IssuedToken": {
@@ -213,8 +223,11 @@ PROBLEMS: Mapping[int, Mapping[str, Any]] = MappingProxyType(
     {
         400: {
             "code": "malformed",
-            "detail": "Expected `str`, got `int`",
-            "errors": [{"pointer": "/workflow", "detail": "Expected `str`, got `int`"}],
+            "detail": "the body has mistakes",
+            "errors": [
+                {"pointer": "/workflow", "detail": "must be a text, is 5"},
+                {"pointer": "/inputs/text/uplod", "detail": "is no member; did you mean 'upload'?"},
+            ],
         },
         401: {
             "code": "unauthenticated",

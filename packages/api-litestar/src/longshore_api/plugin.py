@@ -19,6 +19,7 @@ from longshore_api.app import make_router
 from longshore_api.blobs import Blobs
 from longshore_api.gate import App, Gate, Receive, Scope, Send
 from longshore_api.provider import Provider
+from longshore_api.sparing import SPARING
 from longshore_api.urls import PublicUrl
 
 
@@ -102,15 +103,16 @@ class LongshorePlugin(InitPlugin):
         opened = open_embedded(
             self._state, table=self._table, detach=False, public_url=self.url.base
         )
-        async with opened as embedded:
-            embedded.engage()
-            self._provider = Provider(embedded.host, self.url, lambda: embedded.is_holder)
-            await show_first_token(self._provider.access)
-            try:
-                yield
-            finally:
-                self._provider.stopping.set()
-                self._provider = None
+        with SPARING.installed():
+            async with opened as embedded:
+                embedded.engage()
+                self._provider = Provider(embedded.host, self.url, lambda: embedded.is_holder)
+                await show_first_token(self._provider.access)
+                try:
+                    yield
+                finally:
+                    self._provider.stopping.set()
+                    self._provider = None
 
 
 def create_app(

@@ -24,7 +24,7 @@ STATUS: Mapping[type[BaseException], int] = MappingProxyType(
         errors.UnknownRoute: 404,
         errors.MethodNotAllowed: 405,
         core.Conflict: 409,
-        errors.PreconditionFailed: 412,
+        core.PreconditionFailed: 412,
         core.TooLarge: 413,
         errors.UnsupportedMediaType: 415,
         errors.RangeNotSatisfiable: 416,
@@ -119,10 +119,8 @@ def _public_sentence(error: core.RetryError) -> str:
 
 
 def _items(error: BaseException) -> list[ErrorItem]:
-    if isinstance(error, core.Invalid):
+    if isinstance(error, core.Invalid | errors.Malformed):
         return [ErrorItem(one.where, one.message) for one in error.problems]
-    if isinstance(error, errors.Malformed) and error.pointer is not None:
-        return [ErrorItem(error.pointer, error.message)]
     return []
 
 

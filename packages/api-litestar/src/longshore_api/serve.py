@@ -6,13 +6,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import anyio
 
 from longshore.embedded import default_home
-from longshore.errors import LongshoreError
+from longshore.errors import LongshoreError, SettingsInvalid
 from longshore.settings import Settings, load_table, parse_settings
+from longshore_api.origins import Origins
 from longshore_api.redaction import redact_text
 
 _log = logging.getLogger("longshore.api")
@@ -25,28 +25,38 @@ _FAILED = 1
 def serve(argv: Sequence[str]) -> int:
     """Serve the workflows of this machine over HTTP."""
     options = _options(argv)
+    given = [name for name in ("host", "port") if getattr(options, name) is not None]
+    origins = Origins(options.config, os.environ, given)
     try:
-        table = load_table(options.config, os.environ)
-        _override(table, options)
-        source = str(options.config or "environment")
-        if options.check:
-            from longshore_api.checking import check  # noqa: PLC0415 - only for this
-
-            return check(table, lambda settings: _home(settings, options.state), source=source)
-        settings = parse_settings(table, source=source)
-        home = _home(settings, options.state)
-        if options.new_admin_token:
-            from longshore_api.admin_token import show_new_token  # noqa: PLC0415 - only for this
-
-            anyio.run(show_new_token, table, home)
-            return 0
-        return _run(settings, table, home)
+        return _serve(options, given, origins)
+    except SettingsInvalid as exc:
+        sys.stderr.write(f"longshore serve: {redact_text(str(origins.explain(exc)))}\n")
+        return _MISTAKE
     except LongshoreError as exc:
         sys.stderr.write(f"longshore serve: {redact_text(str(exc))}\n")
         return _MISTAKE if exc.is_request else _FAILED
     except OSError as exc:
         sys.stderr.write(f"longshore serve: {redact_text(str(exc))}\n")
         return _FAILED
+
+
+def _serve(options: argparse.Namespace, given: Sequence[str], origins: Origins) -> int:
+    table = load_table(options.config, os.environ)
+    section = table.setdefault("service", {}) if given else None
+    if isinstance(section, dict):  # else it is a mistake, and will be told
+        section.update((name, getattr(options, name)) for name in given)
+    if options.check:
+        from longshore_api.checking import check  # noqa: PLC0415 - only for this
+
+        return check(table, lambda settings: _home(settings, options.state), origins)
+    settings = parse_settings(table, source=str(origins))
+    home = _home(settings, options.state)
+    if options.new_admin_token:
+        from longshore_api.admin_token import show_new_token  # noqa: PLC0415 - only for this
+
+        anyio.run(show_new_token, settings, home)
+        return 0
+    return _run(settings, home)
 
 
 def _options(argv: Sequence[str]) -> argparse.Namespace:
@@ -67,15 +77,6 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _override(table: dict[str, Any], options: argparse.Namespace) -> None:
-    for name in ("host", "port"):
-        value = getattr(options, name)
-        if value is not None:
-            section = table.setdefault("service", {})
-            if isinstance(section, dict):
-                section[name] = value
-
-
 def _home(settings: Settings, given: Path | None) -> Path:
     """Return the state directory: as given, else beside the state file, else the usual one."""
     if given is not None:
@@ -84,7 +85,7 @@ def _home(settings: Settings, given: Path | None) -> Path:
     return place.parent if place.is_absolute() else default_home()
 
 
-def _run(settings: Settings, table: dict[str, Any], home: Path) -> int:
+def _run(settings: Settings, home: Path) -> int:
     from longshore_api.logging_setup import logging_to  # noqa: PLC0415 - as the next
     from longshore_api.server import run_server  # noqa: PLC0415 - uvicorn; not for --help
 
@@ -95,7 +96,6 @@ def _run(settings: Settings, table: dict[str, Any], home: Path) -> int:
             anyio.run(
                 run_server,
                 settings,
-                table,
                 home,
                 backend="asyncio",
                 backend_options={"use_uvloop": True},

@@ -7,7 +7,9 @@ from typing import Any
 import anyio
 from litestar import Response
 
+from longshore.access import Access
 from longshore.errors import RetryError, Unauthenticated
+from longshore.models import Caller
 from longshore_api.stopping import Stopping
 
 Scope = MutableMapping[str, Any]
@@ -15,7 +17,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Headers = list[tuple[bytes, bytes]]
 
-#: seconds until a stream looks again whether its token is good
+#: seconds until what goes on for long looks again whether its token is good
 LOOK_AT_TOKEN = 2.0
 #: told to proxies: hand on what comes, as it comes
 _LIVE: Headers = [(b"cache-control", b"no-store"), (b"x-accel-buffering", b"no")]
@@ -80,7 +82,8 @@ class StreamAnswer(Response[Any]):
     ) -> None:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
-            tasks.start_soon(_watch_token, state, tasks.cancel_scope)
+            access: Access = state["provider"].access
+            tasks.start_soon(watch_token, access, state["caller"], tasks.cancel_scope)
             if self._ping:
                 tasks.start_soon(self._keep_alive, send)
             await self._send(first, send)
@@ -106,11 +109,12 @@ class StreamAnswer(Response[Any]):
             await anyio.sleep(self._ping_after - quiet)
 
 
-async def _watch_token(state: Mapping[str, Any], scope: anyio.CancelScope) -> None:
+async def watch_token(access: Access, caller: Caller, scope: anyio.CancelScope) -> None:
+    """Cancel ``scope`` soon after the caller's token is no longer good."""
     while True:
         await anyio.sleep(LOOK_AT_TOKEN)
         try:
-            await state["provider"].access.authenticate(state["token"])
+            await access.confirm(caller)
         except Unauthenticated:
             scope.cancel()
         except RetryError:

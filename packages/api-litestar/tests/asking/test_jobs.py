@@ -4,6 +4,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from tests.asking import submitted
 from tests.inside import Inside, finished
 from tests.support import until
 
+from longshore_api import streaming
 from longshore_api.routes import jobs
 
 #: longer than any test may take: an answer that comes has come early
@@ -63,6 +66,31 @@ def test_an_action_on_another_state_than_this_is_refused_and_does_nothing(
             "delete": {409},
         }[action]
     )
+
+
+@pytest.mark.parametrize(("method", "action"), [("POST", "/cancel"), ("DELETE", "")])
+def test_of_many_who_have_seen_the_same_tag_one_acts(
+    client: httpx2.Client, pool: ThreadPoolExecutor, method: str, action: str
+) -> None:
+    job_id = submitted(client)["id"]
+    if method == "DELETE":
+        client.post(f"/v1/jobs/{job_id}/cancel")
+    tag = {"if-match": client.get(f"/v1/jobs/{job_id}").headers["etag"]}
+
+    asked = [
+        pool.submit(client.request, method, f"/v1/jobs/{job_id}{action}", headers=tag)
+        for _ in range(20)
+    ]
+
+    codes = Counter(one.result().status_code for one in asked)
+    assert codes == {412: 19, 204 if method == "DELETE" else 200: 1}
+
+
+def test_any_state_will_do_for_a_star(client: httpx2.Client) -> None:
+    job_id = submitted(client)["id"]
+    for _ in range(2):
+        answer = client.post(f"/v1/jobs/{job_id}/cancel", headers={"if-match": "*"})
+        assert answer.status_code == 200
 
 
 # long polls
@@ -122,6 +150,29 @@ def test_a_long_poll_waits_behind_a_proxy_that_makes_tags_weak(
     headers = {"prefer": "wait=1", "if-none-match": f"W/{tag}"}
     assert client.get(f"/v1/jobs/{waiting}", headers=headers).status_code == 304
     assert time.monotonic() - began >= 0.2
+
+
+@pytest.mark.parametrize("end", ["revoked", "expired"])
+def test_a_long_poll_ends_with_its_token(
+    inside: Inside, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    monkeypatch.setattr(streaming, "LOOK_AT_TOKEN", 0.05)
+    agreement, expires_at = inside.agreement("acme"), inside.clock.now() + timedelta(hours=1)
+    client = inside.client(inside.token(agreement, expires_at=expires_at))
+    job_id, began = submitted(client)["id"], time.monotonic()
+    waits = {"prefer": f"wait={_LONG}"}
+    polling = pool.submit(client.get, f"/v1/jobs/{job_id}", headers=waits)
+    until(lambda: inside.provider.streams.open, "the service to wait")
+
+    if end == "revoked":
+        inside.call(partial(inside.provider.access.revoke_agreement, agreement, by="test"))
+    else:
+        monkeypatch.setattr(inside.clock, "ahead", timedelta(hours=2))
+
+    answer = polling.result(_LONG)
+    assert (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
+    assert time.monotonic() - began < _LONG / 2
+    assert inside.provider.streams.open == 0
 
 
 def test_a_long_poll_is_no_longer_than_the_service_allows(

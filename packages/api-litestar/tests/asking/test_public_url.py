@@ -34,6 +34,9 @@ def test_every_way_to_the_service_is_good_and_its_links_lead_to_its_address(
     assert client.put(url.removeprefix(_BASE), content=b"abc").status_code == 200
     assert client.get(f"/v1/jobs/{job['id']}").status_code == 200
     assert client.get("/livez").status_code == 200
+    for bare in ("/", "/deep/path", "/deep/path/"):
+        answer = behind.client().get(bare)
+        assert (answer.status_code, answer.headers["location"]) == (307, "/deep/path/docs")
     assert client.get("/docs").status_code == 200
     assert client.get("/openapi.json").json()["servers"] == [{"url": _BASE}]
     assert client.get("/v1/jobs/x", headers={"authorization": ""}).status_code == 401

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.serving import PROGRAM, SETTINGS, serving, workspace
-from tests.support import small_disk
+from tests.support import needs_bubblewrap, small_disk
 
 Check = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -102,6 +102,38 @@ directory = 5
     assert answer.stdout.endswith("7 of 10 failed\n")
 
 
+def test_a_mistake_is_told_with_the_place_where_it_was_made(
+    check: Check, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LONGSHORE_LIMITS__BURST", "0")
+    settings = "[limits]\nburst = 5\nstreams = 0\n"
+    answer = check(settings, "--port", "99999")
+    start = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "--port", "99999", "--state", str(place / "state")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+    file = place / "longshore.toml"
+    port = "service.port: 'port' must be <= 65535: 99999 (--port)"
+    burst = "limits.burst: 'burst' must be >= 1: 0 (LONGSHORE_LIMITS__BURST)"
+    how, said = outcome(answer, "settings")
+    assert how == "failed"
+    assert set(said.splitlines()) == {
+        port,
+        burst,
+        f"limits.streams: 'streams' must be >= 1: 0 ({file})",
+    }
+    assert start.returncode == 2
+    assert start.stderr.splitlines() == [
+        "longshore serve: the settings have mistakes (environment, options)",
+        f"  {burst}",
+        f"  {port}",
+    ]
+
+
 def test_a_workflow_without_a_backend_is_a_mistake(check: Check, place: Path) -> None:
     (place / "workflows").mkdir()
     (place / "workflows" / "lost.toml").write_text(
@@ -111,6 +143,56 @@ def test_a_workflow_without_a_backend_is_a_mistake(check: Check, place: Path) ->
     how, said = outcome(check(), "workflows")
 
     assert (how, said) == ("failed", "lost: there is no backend 'lokal'; did you mean 'local'?")
+
+
+def test_a_command_that_no_worker_would_find_is_a_mistake(check: Check, place: Path) -> None:
+    folder = place / "workflows" / "own"
+    folder.mkdir(parents=True)
+    (folder / "there").write_text("#!/bin/sh\n")
+    (folder / "there").chmod(0o755)
+    (folder / "plain").write_text("text")
+    commands = {
+        "gone": "no-such-command",
+        "far": "/opt/nowhere/tool",
+        "odd": "bin/tool",
+        "plain": "/workflow/plain",
+        "ours": "/workflow/there",
+        "python": "{python}",
+        "named": "sh",
+        "whole": "/bin/sh",
+    }
+    for name, command in commands.items():
+        (folder / f"{name}.toml").write_text(f'id = "{name}"\ncommand = ["{command}"]\n')
+    settings = SETTINGS.replace('"workflows"', '"workflows/own"')
+
+    answer = check(settings)
+
+    hint = "(install it, or change the workflow's command)"
+    how, said = outcome(answer, "commands of local")
+    assert (answer.returncode, how) == (2, "failed")
+    assert sorted(said.splitlines()) == [
+        f"far: there is no command '/opt/nowhere/tool' {hint}",
+        "gone: there is no command 'no-such-command' in /usr/local/bin:/usr/bin:/bin " + hint,
+        f"odd: the command 'bin/tool' is neither a name nor an absolute path {hint}",
+        f"plain: the command '/workflow/plain' cannot be executed {hint}",
+    ]
+    assert outcome(answer, "workflows")[0] == outcome(answer, "backend local")[0] == "ok"
+
+
+@needs_bubblewrap
+def test_a_command_that_the_sandbox_hides_is_a_mistake(check: Check, place: Path) -> None:
+    tool = place / "tool"
+    tool.write_text("#!/bin/sh\n")
+    tool.chmod(0o755)
+    (place / "workflows").mkdir()
+    (place / "workflows" / "hidden.toml").write_text(f'id = "hidden"\ncommand = ["{tool}"]\n')
+    sandboxed = SETTINGS.replace('"none"', '"bubblewrap"')
+
+    seen = sandboxed.replace("slots = 4", f'slots = 4\nvisible = ["{place}"]')
+
+    how, said = outcome(check(sandboxed), "commands of local")
+    assert (how, "is not seen in the sandbox" in said) == ("failed", True)
+    assert check(seen).returncode == 0
 
 
 def test_a_backend_that_does_not_work_is_a_mistake(

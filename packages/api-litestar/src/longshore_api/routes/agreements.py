@@ -1,10 +1,13 @@
 """Agreements and their tokens, for administrators; and who a token is."""
 
+from collections.abc import Iterator
+from datetime import datetime
 from typing import Annotated, Any
 
 from litestar import Response, delete, post
 from litestar.params import JSONBody, Parameter
 
+from longshore.agreements import agreement_problems
 from longshore.errors import Problem as Mistake, RequestInvalid
 from longshore.models import (
     EVERY_WORKFLOW,
@@ -14,17 +17,21 @@ from longshore.models import (
     Role,
     Token as CoreToken,
 )
+from longshore.suggestions import did_you_mean
 from longshore_api.answers import answer
 from longshore_api.docs import errors
+from longshore_api.provider import Provider
 from longshore_api.requests import ROLE, GivenCaller, GivenProvider
 from longshore_api.routing import get
 from longshore_api.schemas.access import (
     Agreement,
     AgreementPage,
     IssuedToken,
+    MadeAgreement,
     Me,
     NewAgreement,
     NewToken,
+    Notice,
     TokenList,
 )
 
@@ -56,21 +63,52 @@ async def get_me(caller: GivenCaller) -> Response[Me]:
 @post("/v1/agreements", opt=ADMIN, responses=errors(400, 401, 403, 413, 415, 422, 429, 503))
 async def create_agreement(
     data: JSONBody[NewAgreement], caller: GivenCaller, provider: GivenProvider
-) -> Response[Agreement]:
-    """Let a tenant run workflows."""
-    if data.quotas:
-        mistake = Mistake("/quotas", "cannot be kept by this version; leave it out or empty")
-        raise RequestInvalid("the agreement has mistakes", [mistake])
+) -> Response[MadeAgreement]:
+    """Let a tenant run workflows; those that are not offered now are allowed and named."""
+    if mistakes := list(_mistakes(data)):  # the core's as well: all are told at once
+        draft = _draft(data, provider.clock.now())
+        raise RequestInvalid("the agreement has mistakes", [*mistakes, *agreement_problems(draft)])
     made = await provider.access.create_agreement(
         tenant=data.tenant,
         workflows=tuple(data.workflows),
         valid_from=data.valid_from,
         valid_until=data.valid_until,
-        at_end=_at_end(data.at_end),
+        at_end=AtEnd(data.at_end),
         by=caller.token,
     )
     headers = {"location": provider.url(f"/v1/agreements/{made.id}")}
-    return answer(_agreement(made), _CREATED, headers)
+    shown = {**_agreement(made), "warnings": await _warnings(provider, made)}
+    return answer(shown, _CREATED, headers)
+
+
+def _mistakes(data: NewAgreement) -> Iterator[Mistake]:
+    if data.at_end not in set(AtEnd):
+        yield Mistake("/atEnd", f"must be {' or '.join(AtEnd)}")
+    if data.quotas:
+        yield Mistake("/quotas", "cannot be kept by this version; leave it out or empty")
+
+
+def _draft(data: NewAgreement, now: datetime) -> CoreAgreement:
+    return CoreAgreement(
+        id="",
+        tenant=data.tenant,
+        workflows=tuple(data.workflows),
+        created_at=now,
+        valid_from=data.valid_from,
+        valid_until=data.valid_until,
+    )
+
+
+async def _warnings(provider: Provider, made: CoreAgreement) -> list[Notice]:
+    offered = [one.id for one in await provider.service.workflows()]
+    return [
+        Notice(
+            f"/workflows/{place}",
+            f"no workflow {name!r} is offered now{did_you_mean(name, offered)}",
+        )
+        for place, name in enumerate(made.workflows)
+        if name not in {EVERY_WORKFLOW, *offered}
+    ]
 
 
 @get("/v1/agreements", opt=ADMIN, responses=errors(401, 403, 422, 429, 503))
@@ -140,14 +178,6 @@ async def revoke_token(
 ) -> None:
     """Revoke a token, at once. Repeatable."""
     await provider.access.revoke_token(agreement_id, token_id, by=caller.token)
-
-
-def _at_end(text: str) -> AtEnd:
-    try:
-        return AtEnd(text)
-    except ValueError:
-        mistake = Mistake("/atEnd", f"must be {' or '.join(AtEnd)}")
-        raise RequestInvalid("the agreement has mistakes", [mistake]) from None
 
 
 def _agreement(one: CoreAgreement) -> dict[str, Any]:

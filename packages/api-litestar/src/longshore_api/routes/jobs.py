@@ -3,21 +3,24 @@
 from contextlib import aclosing
 from typing import Annotated, Any
 
+import anyio
 import anyio.to_thread
 from litestar import Response, delete, post
 from litestar.params import HeaderParameter, JSONBody, Parameter, QueryParameter
 
+from longshore.errors import PreconditionFailed
 from longshore.models import Caller, InlineInput, Job as CoreJob, JobState, Role
 from longshore.stores.abc import JobQuery
 from longshore.wire import job_to_wire
 from longshore_api.answers import answer, job_answer
 from longshore_api.docs import errors
-from longshore_api.errors import Malformed, PreconditionFailed
+from longshore_api.errors import Malformed
 from longshore_api.listing import encode_page
 from longshore_api.provider import Provider, tenant_of
 from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider, check_scope
 from longshore_api.routing import get
 from longshore_api.schemas.jobs import Job, JobPage, NewJob, SubmittedJob
+from longshore_api.streaming import watch_token
 from longshore_api.uploads import uploads_to_wire
 from longshore_api.views import etag_of, names_seq
 
@@ -118,10 +121,9 @@ async def start_job(
     job_id: JobId, caller: GivenCaller, provider: GivenProvider, match: IfMatch = None
 ) -> Response[Job]:
     """Start a job whose inputs are there; what is missing is named. Repeatable."""
-    _check_match(await provider.job(caller, job_id), match)
-    return await job_answer(
-        provider, await provider.service.start(caller.tenant, job_id, by=caller.token)
-    )
+    seen = _expected(await provider.job(caller, job_id), match)
+    job = await provider.service.start(caller.tenant, job_id, by=caller.token, expected=seen)
+    return await job_answer(provider, job)
 
 
 @post("/v1/jobs/{job_id:str}/cancel", status_code=200, opt=STEER,
@@ -130,8 +132,8 @@ async def cancel_job(
     job_id: JobId, caller: GivenCaller, provider: GivenProvider, match: IfMatch = None
 ) -> Response[Job]:
     """Ask for a job's end; durable when this answers. Repeatable."""
-    _check_match(await provider.job(caller, job_id), match)
-    job = await provider.service.cancel(tenant_of(caller), job_id, by=caller.token)
+    seen, tenant = _expected(await provider.job(caller, job_id), match), tenant_of(caller)
+    job = await provider.service.cancel(tenant, job_id, by=caller.token, expected=seen)
     return await job_answer(provider, job)
 
 
@@ -141,21 +143,29 @@ async def purge_job(
     job_id: JobId, caller: GivenCaller, provider: GivenProvider, match: IfMatch = None
 ) -> None:
     """Delete the bytes of a job that has ended; its record and history stay. Repeatable."""
-    _check_match(await provider.job(caller, job_id), match)
-    await provider.service.purge(tenant_of(caller), job_id, by=caller.token)
+    seen, tenant = _expected(await provider.job(caller, job_id), match), tenant_of(caller)
+    await provider.service.purge(tenant, job_id, by=caller.token, expected=seen)
 
 
-def _check_match(job: CoreJob, match: str | None) -> None:
-    if match is not None and not names_seq(match, job.seq):
+def _expected(job: CoreJob, match: str | None) -> int | None:
+    """Return the number that the job must still have when it is changed; None for any."""
+    if match is None:
+        return None
+    if not names_seq(match, job.seq):
         raise PreconditionFailed(
             f"the job is at {etag_of(job).decode()}, not at {match}", hint="look at it again"
         )
+    return None if match.strip() == "*" else job.seq
 
 
 async def _changed(
     provider: Provider, caller: Caller, job: CoreJob, seconds: float, none_match: str | None
 ) -> CoreJob:
-    """Return the job when it has changed, or as it is when the time is over."""
+    """Return the job when it has changed, or as it is when the time is over.
+
+    Raises:
+        Unauthenticated: the token has expired or was revoked meanwhile.
+    """
     # a proxy that compresses makes tags weak; here that is no difference
     if none_match is not None and not names_seq(none_match.replace("W/", ""), job.seq):
         return job
@@ -164,8 +174,12 @@ async def _changed(
         provider.crowd.stand_aside(),
         provider.stopping.waiting(min(seconds, LONGEST_WAIT)),
     ):
-        async with aclosing(provider.host.log.follow(job.id, after=job.seq)) as events:
-            await anext(events, None)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch_token, provider.access, caller, tasks.cancel_scope)
+            async with aclosing(provider.host.log.follow(job.id, after=job.seq)) as events:
+                await anext(events, None)
+            tasks.cancel_scope.cancel()
+    await provider.access.confirm(caller)
     return await provider.job(caller, job.id)
 
 

@@ -11,6 +11,7 @@ from longshore.models import Role
 from longshore.wire import workflow_to_wire
 from longshore_api.answers import answer
 from longshore_api.docs import errors
+from longshore_api.mistakes import pointer_to
 from longshore_api.requests import ROLE, SCOPE, GivenCaller, GivenProvider
 from longshore_api.routing import get
 from longshore_api.schemas.workflows import Workflow, WorkflowList
@@ -43,12 +44,27 @@ async def put_workflow(
     workflow_id: WorkflowId, data: JSONBody[dict[str, Any]], provider: GivenProvider
 ) -> Response[Workflow]:
     """Register a workflow, as in a definition file; a version that a job used stays as it was."""
-    workflow = parse_workflow(data, source="the body")
-    if workflow.id != workflow_id:
-        mistake = Mistake("/id", f"is {workflow.id!r}, the address says {workflow_id!r}")
-        raise WorkflowInvalid("the workflow has another id", [mistake])
-    is_new = await provider.host.offer(workflow)
-    return answer(workflow_to_wire(workflow), _CREATED if is_new else 200)
+    mistakes = _of_address(data, workflow_id)
+    try:
+        workflow = parse_workflow(data, source="the body")
+        is_new = not mistakes and await provider.host.offer(workflow)
+    except WorkflowInvalid as exc:
+        mistakes += [_pointed(one, data) for one in exc.problems]
+    else:
+        if not mistakes:
+            return answer(workflow_to_wire(workflow), _CREATED if is_new else 200)
+    raise WorkflowInvalid("the workflow has mistakes", mistakes)
+
+
+def _of_address(data: dict[str, Any], workflow_id: str) -> list[Mistake]:
+    if data.get("id", workflow_id) == workflow_id:
+        return []
+    return [Mistake("/id", f"is not {workflow_id!r}, which the address says")]
+
+
+def _pointed(problem: Mistake, data: dict[str, Any]) -> Mistake:
+    """Return what the core says of ``source: key.key`` with a pointer into the body."""
+    return Mistake(pointer_to(problem.where.partition(": ")[2], data), problem.message)
 
 
 @delete("/v1/workflows/{workflow_id:str}", opt=ADMIN,

@@ -62,6 +62,19 @@ class Agreement(Struct, frozen=True, rename="camel"):
     created_at: datetime
 
 
+class Notice(Struct, frozen=True):
+    """What may not be meant as it stands; ``pointer`` is a JSON Pointer into the request's body."""
+
+    pointer: str
+    detail: str
+
+
+class MadeAgreement(Agreement, frozen=True, rename="camel"):
+    """A new agreement; ``warnings`` name those of its workflows that are not offered now."""
+
+    warnings: list[Notice]
+
+
 class AgreementPage(Struct, frozen=True, rename="camel"):
     """Agreements, newest first."""
 
