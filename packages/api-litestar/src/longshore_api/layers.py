@@ -30,11 +30,11 @@ def make_provider(host: Host, url: PublicUrl, supervises: Callable[[], bool]) ->
 
 def make_service(provider: Provider) -> App:
     """Return the gate with everything behind it."""
-    app: App = Express(make_app())  # type: ignore[arg-type]  # Litestar is an ASGI application
+    app: App = make_app()  # type: ignore[assignment]  # Litestar is an ASGI application
     storage = provider.host.storage
     if isinstance(storage, ServesBlobs):
         app = _beside(Blobs(storage), app)
-    return Gate(app, provider)
+    return Gate(Express(app), provider)
 
 
 def _beside(blobs: App, app: App) -> App:

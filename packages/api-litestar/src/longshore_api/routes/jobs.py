@@ -57,7 +57,7 @@ async def submit_job(
     the requests that upload, are for tokens with ``data:write``.
     """
     request = data.to_core()
-    if any(isinstance(given, InlineInput) for given in request.inputs.values()):
+    if request.inputs and any(isinstance(it, InlineInput) for it in request.inputs.values()):
         check_scope(caller, SEND)
     done = await provider.service.submit(
         caller.tenant, request, key=key, agreement=caller.agreement, by=caller.token
