@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from longshore_client.errors import (
     Denied,
     Expired,
     LongshoreError,
+    NotFound,
     ServerError,
 )
 from longshore_client.parallel import each
@@ -27,6 +28,15 @@ from longshore_client.transport import Transport, path
 PARALLEL = 4
 #: bytes that are written at once, and bytes after which it is noted how far a segment is
 _CHUNK, _NOTED = 1024**2, 8 * 1024**2
+#: what storages say of a URL that has expired, and of an object that is no longer there
+_TOO_OLD = (Expired, NotFound)
+
+
+class Location:
+    """The signed URL of an output: asked for when it is needed, and kept as long as it is good."""
+
+    def __init__(self) -> None:
+        self.url: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +48,7 @@ class Download:
     name: str
     size: int
     sha256: str
+    location: Location = field(default_factory=Location, repr=False, compare=False)
 
     @classmethod
     def of(cls, transport: Transport, job_id: str, item: Json) -> "Download":
@@ -70,7 +81,12 @@ class Download:
             OSError: it cannot be written.
         """
         target = into / self.name
-        into.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - one short call
+        await self.store(target, progress)
+        return target
+
+    async def store(self, target: Path, progress: Advance) -> None:
+        """Store the output as the file ``target``; else as ``save``."""
+        target.parent.mkdir(parents=True, exist_ok=True)
         with open_part(target, self.size, self.sha256) as part:
             progress(part.got)
             await self._fill(part, progress)
@@ -85,7 +101,6 @@ class Download:
                 # what an earlier process left was not what it said: once, from the beginning
                 await self._fill(part, progress)
                 await anyio.to_thread.run_sync(part.finish, target)
-        return target
 
     async def _fill(self, part: PartFile, progress: Advance) -> None:
         missing = [segment for segment in part.segments if not segment.is_whole]
@@ -123,6 +138,7 @@ class Download:
         """Yield the bytes from ``start`` up to ``end``, over as many connections as it takes."""
         trial = self.transport.trial()
         while start < end:
+            kept = self.location.url
             try:
                 async with self._open(start, end) as response:
                     async for chunk in response.aiter_raw(_CHUNK):
@@ -133,19 +149,28 @@ class Download:
                 if start < end:
                     raise Broken(f"{self.name} ended {end - start} bytes too early")
             except LongshoreError as error:
-                await self.transport.pause(trial, error)
+                self.location.url = None
+                # a URL that was good before may be too old now, and nothing else: ask for another
+                if kept is None or not isinstance(error, _TOO_OLD):
+                    await self.transport.pause(trial, error)
+
+    async def _locate(self) -> str:
+        """Return where the server says that the bytes are."""
+        asked = self.transport.api("GET", path("jobs", self.job_id, "outputs", self.name))
+        async with self.transport.open(asked) as redirect:
+            location: str | None = redirect.headers.get("location")
+            if not redirect.is_redirect or not location:
+                raise ServerError(f"the server does not say where {self.name} is")
+        self.location.url = location
+        return location
 
     @asynccontextmanager
     async def _open(self, start: int, end: int) -> AsyncIterator[httpx2.Response]:
-        """Give the answer that holds these bytes; the server says where they are, each time."""
+        """Give the answer that holds these bytes."""
         transport = self.transport
         wanted = {"Range": f"bytes={start}-{end - 1}"}
-        asked = transport.api("GET", path("jobs", self.job_id, "outputs", self.name))
-        async with transport.open(asked) as redirect:
-            location = redirect.headers.get("location")
-            if not redirect.is_redirect or not location:
-                raise ServerError(f"the server does not say where {self.name} is")
-        signed = transport.signed({"method": "GET", "url": location}, headers=wanted)
+        url = self.location.url or await self._locate()
+        signed = transport.signed({"method": "GET", "url": url}, headers=wanted)
         try:
             async with transport.open(signed) as response:
                 _check_range(response, start)

@@ -70,6 +70,14 @@ command = ["/bin/sh", "/workflow/talk.sh"]
 [inputs.gate]
 kind = "file"
 """,
+    "chatter": """\
+id = "chatter"
+command = ["/bin/sh", "-c", "seq -f 'line number %.0f, and some more words' $LS_PARAM_LINES"]
+[parameters]
+type = "object"
+[parameters.properties.lines]
+type = "integer"
+""",
     "break": """\
 id = "break"
 command = ["/bin/sh", "-c", "echo it breaks; exit 3"]

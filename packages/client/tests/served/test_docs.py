@@ -16,8 +16,8 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
 @pytest.mark.parametrize(
     ("example", "said"),
-    list(zip(EXAMPLES, ['"word": "three"', "\n", "SUCCEEDED"], strict=True)),
-    ids=["blocking", "map", "async"],
+    list(zip(EXAMPLES, ['"word": "three"', "\n", "SUCCEEDED", "/outputs/summary"], strict=True)),
+    ids=["blocking", "map", "async", "fsspec"],
 )
 def test_an_example_runs(server: Any, tmp_path: Path, example: str, said: str) -> None:
     named = {"LONGSHORE_SERVER": server.url, "LONGSHORE_TOKEN": server.token}

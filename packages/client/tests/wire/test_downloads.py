@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from longshore_client import Client, partfile
+from longshore_client import Client, downloads, partfile
 from longshore_client.blocking import Output
 from longshore_client.errors import (
     Broken,
@@ -64,12 +64,15 @@ def test_after_a_break_or_an_expired_url_the_rest_is_fetched(
     assert len(clock.pauses) == 1
 
 
-def test_each_try_asks_the_server_for_a_fresh_url(
-    provider: Any, output: Output, tmp_path: Path
+def test_a_url_that_was_refused_is_not_used_again(
+    provider: Any, output: Output, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(downloads, "PARALLEL", 1)
     provider.fail("GET", "/blobs/out", status=403, times=3)
     output.save(tmp_path)
-    assert len(provider.requests("GET", f"/v1/jobs/{JOB_ID}/outputs/data")) == 9
+    asked = provider.requests("GET", f"/v1/jobs/{JOB_ID}/outputs/data")
+    assert len(asked) == 4
+    assert len(ranges(provider)) == 6 + 3
 
 
 def test_what_a_broken_process_fetched_is_not_fetched_again(
