@@ -194,7 +194,7 @@ def running(
 ) -> Iterator[Inside]:
     """Run a service on ``home``; without rate limits where ``table`` does not say otherwise."""
     given = {**usual_settings(), "limits": {"requests_per_second": 0}, **(table or {})}
-    given["service"] = {"port": 0, "stop_timeout": "2s"}
+    given["service"] = {**given.get("service", {}), "port": 0, "stop_timeout": "2s"}
     clock = MovedClock()
     options = {"use_uvloop": True}
     with (

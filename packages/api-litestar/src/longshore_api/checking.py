@@ -32,6 +32,7 @@ from longshore.registry import Plugins, load_plugins
 from longshore.settings import PluginSettings, Settings, build, parse_settings
 from longshore.suggestions import did_you_mean
 from longshore.workers import shipped
+from longshore_api.cors import check_origins
 from longshore_api.origins import Origins
 from longshore_api.redaction import redact_text
 from longshore_api.urls import PublicUrl
@@ -142,6 +143,8 @@ def _addresses(settings: Settings, home: Path) -> Iterator[Finding]:
     for name, given in (("public_url", service.public_url), ("job_url", service.job_url)):
         if given is not None:
             yield _try(name, lambda name=name, given=given: PublicUrl.parse(given, name).base)  # type: ignore[misc]  # bound now
+    if service.origins:
+        yield _try("origins", lambda: check_origins(service.origins))
     where = f"{service.host} port {service.port}"
     try:
         _bind(service.host, service.port)

@@ -13,6 +13,7 @@ from longshore.storages.abc import ServesBlobs
 from longshore_api.admin_token import show_first_token
 from longshore_api.app import make_app
 from longshore_api.blobs import Blobs
+from longshore_api.cors import allow_origins
 from longshore_api.express import Express
 from longshore_api.gate import App, Gate, Receive, Scope, Send
 from longshore_api.logging_setup import is_console
@@ -29,12 +30,12 @@ def make_provider(host: Host, url: PublicUrl, supervises: Callable[[], bool]) ->
 
 
 def make_service(provider: Provider) -> App:
-    """Return the gate with everything behind it."""
+    """Return the gate with everything behind it, and before it what browsers need."""
     app: App = make_app()  # type: ignore[assignment]  # Litestar is an ASGI application
     storage = provider.host.storage
     if isinstance(storage, ServesBlobs):
         app = _beside(Blobs(storage), app)
-    return Gate(Express(app), provider)
+    return allow_origins(Gate(Express(app), provider), provider.host.settings.service.origins)
 
 
 def _beside(blobs: App, app: App) -> App:

@@ -20,6 +20,7 @@ from longshore.embedded import open_embedded
 from longshore.errors import SettingsInvalid
 from longshore.settings import LimitsSettings, LogForm, ServiceSettings, Settings
 from longshore_api.connection import Connection, Patience, look_at_all, most_connections
+from longshore_api.cors import check_origins
 from longshore_api.doorway import Doorway
 from longshore_api.logging_setup import set_up
 from longshore_api.sparing import SPARING
@@ -137,6 +138,7 @@ async def run_server(settings: Settings, home: Path) -> None:
     Raises:
         LongshoreError: the service cannot be opened; nothing is served any more.
     """
+    check_origins(settings.service.origins)
     with listen(settings.service) as listening:
         url = PublicUrl.of(settings.service, port=listening.getsockname()[1])
         doorway = Doorway(url)

@@ -56,8 +56,9 @@ class ServiceSettings:
     A relative path in ``state`` is below the state directory. ``public_url`` is how consumers
     reach the server, where that is not its own address; its path is honoured in routes and links.
     ``job_url`` is where jobs reach it for their bytes, when the storage does not serve them itself.
-    ``stop_timeout`` is how long a server that ends waits for requests on their way. ``log`` is the
-    form of what it says on standard error.
+    Pages of ``origins`` may use the server from a browser. ``stop_timeout`` is how long a server
+    that ends waits for requests on their way. ``log`` is the form of what it says on standard
+    error.
     """
 
     state: str = "sqlite:state.db"
@@ -67,6 +68,7 @@ class ServiceSettings:
     )
     public_url: str | None = None
     job_url: str | None = None
+    origins: tuple[str, ...] = ()
     stop_timeout: timedelta = timedelta(seconds=10)
     log: LogForm = LogForm.AUTO
 
