@@ -39,6 +39,10 @@ class Wire:
         """Return the first line and the headers of an answer."""
         return b"".join(iter(self.read_line, b"\r\n"))
 
+    def read_exactly(self, count: int) -> bytes:
+        """Return so many bytes."""
+        return self._file.read(count)
+
     def read(self) -> bytes:
         """Return what comes until the server closes; what was reset counts as closed."""
         found = b""

@@ -55,9 +55,8 @@ class Patience:
     """Seconds that a client has; whether they are over is looked at about once a second.
 
     ``next`` to go on after an answer; ``head`` for the head of a request, and for the first byte of
-    a connection; ``body`` for all
-    of a body, but those of ``/v1/blobs``; ``unread`` to read any of an answer that waits for it;
-    ``end`` to take notice that nothing more is read.
+    a connection; ``body`` for all of a body, but those of ``/v1/blobs``; ``unread`` to read any of
+    an answer that waits for it; ``end`` to take notice that nothing more is read.
     """
 
     next: float = 30.0
@@ -82,7 +81,8 @@ class Connection(LendingProtocol):
     def __init__(self, *arguments: Any, most: int = 10_000, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._most = most
-        self._is_in_head = self._is_in_body = False
+        self._at_work: RequestResponseCycle | None = None  # uvicorn's ``cycle`` is the last heard
+        self._is_in_head = self._is_in_body = self._is_of_bytes = False
         self._unparsed = 0  # bytes that came since the parser told of anything
         self._awaits_head = True
         self._is_deaf = False
@@ -182,20 +182,36 @@ class Connection(LendingProtocol):
         scope["raw_path"] = url.path
         scope["query_string"] = url.query or b""
         scope["extensions"] = EXTENSIONS  # type: ignore[typeddict-item]  # ours
-        is_bytes = _BYTES in self.url
+        self._is_of_bytes = _BYTES in url.path
         before: RequestResponseCycle | None = self.cycle
         self.cycle = Cycle.of(
             self,
-            transport=self.transport if is_bytes else cast("Any", self._corked),
+            transport=self.transport if self._is_of_bytes else cast("Any", self._corked),
             keep_alive=version != "1.0" and parser.should_keep_alive(),
         )
-        if is_bytes:
+        if self._is_of_bytes:
             self.lend()
         if before is None or before.response_complete:
             self._start_asgi_task(self.cycle, cast("Any", self.app))
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, cast("Any", self.app)))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._at_work = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell it to the request that is answered now: uvicorn tells the last one alone."""
+        if self._at_work is not None and not self._at_work.response_complete:
+            self._at_work.disconnected = True
+            self._at_work.message_event.set()
+        super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """Close when all is answered, at once where it is: also what is still held back."""
+        self._corked.let_go()
+        super().shutdown()
 
     def on_body(self, body: bytes) -> None:
         """Take a piece of the body."""
@@ -273,7 +289,7 @@ class Connection(LendingProtocol):
             return None
         if self._is_answered:
             return Waiting.END, self.cycle
-        return None if _BYTES in self.url else (Waiting.BODY, self.cycle)
+        return None if self._is_of_bytes else (Waiting.BODY, self.cycle)
 
     @property
     def is_idle(self) -> bool:

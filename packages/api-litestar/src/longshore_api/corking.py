@@ -54,7 +54,7 @@ class Corked:
         return self._transport.is_closing()
 
     def let_go(self) -> None:
-        """Write what is held."""
-        if self._held:
-            held, self._held = self._held, b""
+        """Write what is held; nothing, where the client has gone in the meantime."""
+        held, self._held = self._held, b""
+        if held and not self._transport.is_closing():
             self._transport.write(held)

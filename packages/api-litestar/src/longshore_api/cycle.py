@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import (
 #: the type of the message, and the name of the extension
 WHOLE = "longshore.http.response.whole"
 EXTENSIONS = {WHOLE: dict[str, Any]()}
+_NOT_MODIFIED = 304
 
 Headers = list[tuple[bytes, bytes]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -27,10 +28,13 @@ async def send_whole(
     scope: Mapping[str, Any], send: Send, status: int, headers: Headers, body: bytes
 ) -> None:
     """Send an answer, less its ``content-length``, as one message where there is that message."""
-    if WHOLE in scope.get("extensions", ()):
+    if status == _NOT_MODIFIED:  # has no body, and the length would be another answer's
+        body = b""
+    elif WHOLE in scope.get("extensions", ()):
         await send({"type": WHOLE, "status": status, "headers": headers, "body": body})
         return
-    headers = [*headers, (b"content-length", b"%d" % len(body))]
+    else:
+        headers = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 
@@ -64,6 +68,8 @@ class Cycle(RequestResponseCycle):
             return
         if self.flow.write_paused and not self.disconnected:
             await self.flow.drain()
+        if self.response_started:
+            raise RuntimeError("an answer has begun already")
         if not self.disconnected:
             self._answer(message["status"], message["headers"], message["body"])
 
@@ -79,6 +85,7 @@ class Cycle(RequestResponseCycle):
             lines += (name, b": ", value, b"\r\n")
         lines += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", body)
         self.response_started = self.response_complete = True
+        self.waiting_for_100_continue = False
         self.transport.write(b"".join(lines))
         self.message_event.set()
         if not self.keep_alive:

@@ -50,7 +50,7 @@ class Express:
             await self._app(scope, receive, send)
             return
         response = await handle(scope, receive, sent)
-        headers = [(b"content-type", b"application/json")]
+        headers = [(b"content-type", b"application/json")] if response.content else []
         headers += [(name.encode(), value.encode()) for name, value in response.headers.items()]
         status = response.status_code or 200
         await send_whole(scope, send, status, headers, response.content)

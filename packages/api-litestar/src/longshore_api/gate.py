@@ -15,7 +15,7 @@ from typing import Any
 from longshore.errors import LongshoreError
 from longshore_api.bodies import Disconnected
 from longshore_api.cycle import WHOLE
-from longshore_api.limiting import Allowance, Place
+from longshore_api.limiting import Allowance, Crowd, Place
 from longshore_api.logging_setup import REQUEST_ID
 from longshore_api.problems import to_answer
 from longshore_api.provider import Provider
@@ -60,7 +60,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
-        answer = _Answer(receive, send)
+        answer = _Answer(receive, send, self._provider.crowd)
         state = scope["state"]
         authorization = None
         for name, value in scope["headers"]:
@@ -93,7 +93,6 @@ class Gate:
             authorization = _BEARER
         token = authorization[len(_BEARER) :].strip().decode("latin-1")
         state["caller"] = caller = await self._provider.access.authenticate(token)
-        state["token"] = token  # what goes on for long looks at it again
         if self._provider.limiter is not None:
             limiter = self._provider.limiter
             answer.policy = b"%d;w=%d" % (limiter.burst, limiter.burst / limiter.rate)
@@ -103,11 +102,15 @@ class Gate:
 class _Answer:
     """The ``send`` of a request: adds what every answer has, and knows whether one has begun."""
 
-    __slots__ = ("_receive", "_send", "allowance", "place", "policy", "request_id", "status")
+    __slots__ = (
+        *("_crowd", "_receive", "_send"),
+        *("allowance", "place", "policy", "request_id", "status"),
+    )
 
-    def __init__(self, receive: Receive, send: Send) -> None:
+    def __init__(self, receive: Receive, send: Send, crowd: Crowd) -> None:
         self._receive = receive
         self._send = send
+        self._crowd = crowd
         self.status = 0
         self.place: Place | None = None
         self.request_id = b"%s%x" % (_PROCESS, next(_numbers))
@@ -133,13 +136,10 @@ class _Answer:
 
     async def receive(self) -> Message:
         """Wait for the client, who takes nobody's place with a body that comes slowly."""
-        if self.place is None:
+        if self.status:  # it has left its place for good
             return await self._receive()
-        self.place.step_aside()
-        try:
+        with self._crowd.stand_aside():
             return await self._receive()
-        finally:
-            self.place.come_back()
 
     async def fail(self, error: Exception, scope: Scope) -> None:
         """Answer with a problem, unless an answer has begun already; that one is cut off."""

@@ -129,29 +129,17 @@ class Bodies(Shares):
 class Place:
     """A request's place among those that are worked on. ``leave`` it, or use it as a context."""
 
-    __slots__ = ("_crowd", "_has_left", "_is_taken")
+    __slots__ = ("_crowd", "_has_left")
 
     def __init__(self, crowd: "Crowd") -> None:
         self._crowd = crowd
-        self._is_taken = True
         self._has_left = False
 
     def leave(self) -> None:
         """Give the place to somebody else, for good: what follows is waiting. Repeatable."""
-        self._has_left = True
-        self.step_aside()
-
-    def step_aside(self) -> None:
-        """Give the place to somebody else while the request waits for something."""
-        if self._is_taken:
-            self._is_taken = False
+        if not self._has_left:
+            self._has_left = True
             self._crowd.at_work -= 1
-
-    def come_back(self) -> None:
-        """Work again, even where others fill all places: who was let in is not sent away."""
-        if not self._is_taken and not self._has_left:
-            self._is_taken = True
-            self._crowd.at_work += 1
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +168,10 @@ class Crowd:
 
     @contextmanager
     def stand_aside(self) -> Iterator[None]:
-        """Give a request's place to others while the block waits for something."""
+        """Give the place of a request that has one to others while the block waits for something.
+
+        It works again afterwards, even where others fill all places: who was let in stays.
+        """
         self.at_work -= 1
         try:
             yield

@@ -7,13 +7,15 @@ all of them here, by the same types.
 import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from types import MappingProxyType
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import inspect
 
-from longshore.errors import Problem
+from longshore.errors import MOST_TOLD, Problem
+from longshore.parameters import pointer
 from longshore.suggestions import did_you_mean
 
 _KINDS: Mapping[type[Any], str] = MappingProxyType(
@@ -30,13 +32,8 @@ _KINDS: Mapping[type[Any], str] = MappingProxyType(
 
 
 def mistakes_of(tree: Any, kind: Any) -> list[Problem]:
-    """Return what of ``tree``, which was JSON, does not fit ``kind``."""
-    return list(_walk("", tree, inspect.type_info(kind)))
-
-
-def pointer(*steps: object) -> str:
-    """Return the JSON Pointer of these steps."""
-    return "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+    """Return what of ``tree``, which was JSON, does not fit ``kind``: all of it, or very much."""
+    return list(islice(_walk("", tree, inspect.type_info(kind)), MOST_TOLD + 1))
 
 
 def pointer_to(path: str, tree: Any) -> str:

@@ -66,6 +66,9 @@ class ErrorItem(msgspec.Struct, frozen=True):
     detail: str
 
 
+_MORE = ErrorItem("", f"there are more mistakes than these {core.MOST_TOLD}")
+
+
 class Problem(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """Why a request was not answered. ``code`` is stable and is the end of ``type``."""
 
@@ -120,7 +123,8 @@ def _public_sentence(error: core.RetryError) -> str:
 
 def _items(error: BaseException) -> list[ErrorItem]:
     if isinstance(error, core.Invalid | errors.Malformed):
-        return [ErrorItem(one.where, one.message) for one in error.problems]
+        told = [ErrorItem(one.where, one.message) for one in error.problems[: core.MOST_TOLD]]
+        return told if len(error.problems) <= core.MOST_TOLD else [*told, _MORE]
     return []
 
 

@@ -13,7 +13,7 @@ import attrs
 MOST = 30
 WINDOW = 60.0
 #: who says what any caller can bring about, as often as it likes
-LOGGERS = ("longshore.access", "longshore.api")
+LOGGERS = ("longshore.access", "longshore.api", "uvicorn.error")
 
 _Kind = tuple[str, int, str]
 

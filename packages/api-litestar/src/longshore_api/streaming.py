@@ -8,6 +8,7 @@ import anyio
 from litestar import Response
 
 from longshore.access import Access
+from longshore.background import background
 from longshore.errors import RetryError, Unauthenticated
 from longshore.models import Caller
 from longshore_api.stopping import Stopping
@@ -80,7 +81,7 @@ class StreamAnswer(Response[Any]):
         receive: Receive,
         send: Send,
     ) -> None:
-        async with anyio.create_task_group() as tasks:
+        async with background() as tasks:
             tasks.start_soon(self._watch_client, receive, tasks.cancel_scope)
             access: Access = state["provider"].access
             tasks.start_soon(watch_token, access, state["caller"], tasks.cancel_scope)
@@ -89,7 +90,6 @@ class StreamAnswer(Response[Any]):
             await self._send(first, send)
             async for chunk in chunks:
                 await self._send(chunk, send)
-            tasks.cancel_scope.cancel()
 
     async def _send(self, chunk: bytes, send: Send) -> None:
         await send({"type": "http.response.body", "body": chunk, "more_body": True})

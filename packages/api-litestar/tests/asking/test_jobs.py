@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import timedelta
 from functools import partial
@@ -15,6 +15,8 @@ from tests.asking import submitted
 from tests.inside import Inside, finished
 from tests.support import until
 
+from longshore.errors import StoreUnavailable
+from longshore.models import JobEvent
 from longshore_api import streaming
 from longshore_api.routes import jobs
 
@@ -139,6 +141,24 @@ def test_a_long_poll_answers_with_the_job_as_it_is_when_the_time_is_over(
     assert time.monotonic() - began >= 2
     assert (same.status_code, same.content) == (200, before.content)
     assert unchanged.status_code == 304
+
+
+def test_a_long_poll_that_the_store_cuts_off_may_be_asked_again(
+    inside: Inside, client: httpx2.Client, waiting: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object, **__: object) -> AsyncIterator[JobEvent]:
+        nothing: tuple[JobEvent, ...] = ()
+        for event in nothing:
+            yield event
+        raise StoreUnavailable("the disk is gone")
+
+    monkeypatch.setattr(inside.provider.host.log, "follow", broken)
+
+    answer = client.get(f"/v1/jobs/{waiting}", headers={"prefer": "wait=5"})
+
+    assert (answer.status_code, answer.json()["code"]) == (503, "store-unavailable")
+    assert answer.headers["retry-after"]
+    assert inside.provider.streams.open == inside.provider.crowd.at_work == 0
 
 
 def test_a_long_poll_waits_behind_a_proxy_that_makes_tags_weak(

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, strategies
 from tests.inside import Inside
 
+from longshore.errors import MOST_TOLD
 from longshore_api.mistakes import mistakes_of, pointer_to
 from longshore_api.schemas.access import NewAgreement, NewToken
 from longshore_api.schemas.jobs import Completion, NewJob
@@ -150,6 +151,28 @@ def test_a_path_becomes_a_pointer(path: str, pointer: str) -> None:
     tree: Any = {"inputs": {"a.b": {}, "a": {}, "text": {}, "a~b": {}}}
 
     assert pointer_to(path, tree) == pointer
+
+
+@pytest.mark.parametrize("where", ["", "inputs", "parameters", "resources"])
+def test_a_body_full_of_mistakes_is_told_some_of_them_and_that_there_are_more(
+    client: httpx2.Client, where: str
+) -> None:
+    many: dict[str, Any] = {f"n{number}": 1 for number in range(10_000)}
+    if where == "inputs":
+        many = {name: {"text": ""} for name in many}
+    body = {"workflow": "copy", **({where: many} if where else many)}
+
+    answer = client.post("/v1/jobs", json=body)
+
+    *told, last = answer.json()["errors"]
+    assert len(told) == MOST_TOLD
+    assert (last["pointer"], "there are more" in last["detail"]) == ("", True)
+
+
+def test_the_name_of_an_input_is_escaped_in_its_place(client: httpx2.Client) -> None:
+    answer = client.post("/v1/jobs", json={"workflow": "copy", "inputs": {"a/b~c": {}}})
+
+    assert [one["pointer"] for one in answer.json()["errors"]] == ["/inputs/a~1b~0c"]
 
 
 _LEAVES: strategies.SearchStrategy[Any] = strategies.one_of(

@@ -51,12 +51,14 @@ def spare(time: Time) -> Sparing:
 @pytest.fixture
 def told(spare: Sparing, monkeypatch: pytest.MonkeyPatch) -> Iterator[Told]:
     told = Told()
-    for name in LOGGERS:
-        logger = logging.getLogger(name)
-        monkeypatch.setattr(logger, "level", logging.INFO)
+    loggers = {logger: logger.level for logger in map(logging.getLogger, LOGGERS)}
+    for logger in loggers:
+        logger.setLevel(logging.INFO)  # forgets what it has found out about levels before
         monkeypatch.setattr(logger, "handlers", [told])
     with spare.installed():
         yield told
+    for logger, level in loggers.items():
+        logger.setLevel(level)
 
 
 def flood(number: int = 10 * MOST) -> None:

@@ -72,12 +72,8 @@ def list_agreements(provider: Any, /, *, form: str, **page: Any) -> None:
     required=True,
     help="A workflow that TENANT may run; '*' for all.",
 )
-@click.option(
-    "--from", "valid_from", metavar="TIME", callback=_moment, help="Not before. [default: now]"
-)
-@click.option(
-    "--until", "valid_until", metavar="TIME", callback=_moment, help="Not after. [default: no end]"
-)
+@_time("--from", "valid_from", help="Not before. [default: now]")
+@_time("--until", "valid_until", help="Not after. [default: no end]")
 @click.option(
     "--at-end",
     type=click.Choice(["stop", "drain"]),
@@ -144,9 +140,7 @@ def list_tokens(provider: Any, /, *, agreement_id: str, form: str, **page: Any) 
     type=click.Choice(_SCOPES),
     help="What it is for. [default: everything]",
 )
-@click.option(
-    "--until", "expires_at", metavar="TIME", callback=_moment, help="Not after. [default: 90 days]"
-)
+@_time("--until", "expires_at", help="Not after. [default: 90 days]")
 @FORMAT
 @click.pass_obj
 def create_token(

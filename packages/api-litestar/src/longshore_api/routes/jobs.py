@@ -3,11 +3,11 @@
 from contextlib import aclosing
 from typing import Annotated, Any
 
-import anyio
 import anyio.to_thread
 from litestar import Response, delete, post
 from litestar.params import HeaderParameter, JSONBody, Parameter, QueryParameter
 
+from longshore.background import background
 from longshore.errors import PreconditionFailed
 from longshore.models import Caller, InlineInput, Job as CoreJob, JobState, Role
 from longshore.stores.abc import JobQuery
@@ -174,11 +174,10 @@ async def _changed(
         provider.crowd.stand_aside(),
         provider.stopping.waiting(min(seconds, LONGEST_WAIT)),
     ):
-        async with anyio.create_task_group() as tasks:
+        async with background() as tasks:
             tasks.start_soon(watch_token, provider.access, caller, tasks.cancel_scope)
             async with aclosing(provider.host.log.follow(job.id, after=job.seq)) as events:
                 await anext(events, None)
-            tasks.cancel_scope.cancel()
     await provider.access.confirm(caller)
     return await provider.job(caller, job.id)
 

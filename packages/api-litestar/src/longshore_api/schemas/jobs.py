@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from longshore.errors import Problem as Mistake, RequestInvalid
 from longshore.models import AnnouncedInput, InlineInput, JobRequest
+from longshore.parameters import pointer
 from longshore.transfer import UploadReceipt
 from longshore_api.errors import Malformed
 
@@ -42,7 +43,7 @@ class InputGiven(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"
             return InlineInput(content=self.text.encode())
         if not isinstance(self.upload, UnsetType) and isinstance(self.text, UnsetType):
             return AnnouncedInput(size=self.upload.size, sha256=self.upload.sha256)
-        raise Malformed("must have either 'text' or 'upload'", pointer=f"/inputs/{name}")
+        raise Malformed("must have either 'text' or 'upload'", pointer=pointer("inputs", name))
 
 
 class NewJob(Struct, frozen=True, forbid_unknown_fields=True, rename="camel"):
