@@ -5,9 +5,9 @@ import json
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given, settings, strategies as st
 
-from longshore.codec import format_time, from_json, parse_time, to_json
+from longshore.codec import dumps, format_time, from_json, parse_time, to_json
 from longshore.models import (
     AnnouncedInput,
     InlineInput,
@@ -97,6 +97,39 @@ json_values = st.recursive(
     ),
     max_leaves=8,
 )
+
+
+_KEYS = st.text(max_size=5) | st.integers() | st.booleans() | st.none() | st.floats()
+_LEAVES = st.one_of(
+    st.none() | st.booleans() | st.integers() | st.floats(),
+    st.text(max_size=8)
+    | st.sampled_from(["\0", "\u2028", "\ud800", '"\\', "\x7f", JobState.RUNNING]),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(
+    value=st.recursive(
+        _LEAVES,
+        lambda inner: (
+            st.lists(inner, max_size=4)
+            | st.lists(inner, max_size=3).map(tuple)
+            | st.dictionaries(_KEYS, inner, max_size=4)
+        ),
+        max_leaves=20,
+    )
+)
+def test_text_is_what_json_would_write(value: object) -> None:
+    assert dumps(value) == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def test_what_is_no_json_is_refused_as_json_would() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    for value, error in ((object(), TypeError), ({b"a": 1}, TypeError), (endless, RecursionError)):
+        with pytest.raises(error):
+            dumps(value)
+    assert dumps({"a": [1]}) == '{"a":[1]}', "and the next value is written as if nothing was"
 
 
 @given(value=json_values)

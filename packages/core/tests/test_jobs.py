@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from longshore.errors import IllegalTransition
-from longshore.jobs import ARRIVALS, ATTEMPT_LOST, Step, apply, create, replay, take
+from longshore.jobs import ARRIVALS, ATTEMPT_LOST, Schedule, Step, apply, create, replay, take
 from longshore.lifecycle import FINAL, TRANSITIONS, JobState, path
 from longshore.models import Job, Outcome, OutcomeKind
 from longshore.testing.store import make_job
@@ -14,6 +14,10 @@ from longshore.testing.store import make_job
 AT = datetime(2026, 1, 1, 13, tzinfo=UTC)
 SECOND = timedelta(seconds=1)
 states = st.sampled_from(JobState)
+
+
+def due(changed: Job, at: datetime) -> dict[str, Any]:
+    return {"next_what": str(changed.state), "next_by": at + SECOND}
 
 
 def test_a_new_job_is_made_by_one_event_that_holds_all_of_it() -> None:
@@ -28,6 +32,28 @@ def test_a_new_job_that_starts_at_once_is_queued_by_a_second_event() -> None:
     assert (job.state, job.seq, job.next_by) == (JobState.QUEUED, 2, job.created_at)
     assert [event.type for event in events] == ["JobCreated", "JobQueued"]
     assert events[0].data["by"] == "token"
+    assert replay(events) == job
+
+
+@given(
+    by=st.none() | st.just("token"),
+    parameters=st.dictionaries(st.text(), st.integers(), max_size=2),
+    key=st.none() | st.text(),
+    schedule=st.sampled_from([None, due]),
+)
+def test_to_be_queued_at_birth_is_to_be_made_and_then_queued(
+    by: str | None,
+    parameters: dict[str, Any],
+    key: str | None,
+    schedule: Schedule | None,
+) -> None:
+    new = make_job(parameters=parameters, key=key)
+    made, first = create(new, by)
+    later, second = take(made, Step(JobState.QUEUED), new.created_at, schedule)
+
+    job, events = create(new, by, schedule, queue=True)
+
+    assert (job, events) == (later, (*first, *second))
     assert replay(events) == job
 
 

@@ -6,6 +6,9 @@ from typing import Any
 import attrs
 import pytest
 
+from longshore import dotenv, parameters, policy
+from longshore.dotenv import MAX_SIZE
+from longshore.errors import MOST_TOLD
 from longshore.models import (
     Agreement,
     AgreementState,
@@ -224,6 +227,40 @@ def test_an_agreement_that_is_over_goes_before_every_mistake_of_the_request() ->
 )
 def test_an_agreement_covers_what_it_names(workflows: tuple[str, ...], *, covered: bool) -> None:
     assert covers(attrs.evolve(AGREEMENT, workflows=workflows), "w") is covered
+
+
+_MANY = [f"n{number}" for number in range(10_000)]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {"parameters": dict.fromkeys(_MANY, 1)},
+        {"inputs": dict.fromkeys(_MANY, InlineInput(content=b""))},
+        {"resources": dict.fromkeys(_MANY, 1)},
+        {"inputs": {"env": InlineInput(content="".join(f"{one}=1\n" for one in _MANY).encode())}},
+    ],
+    ids=["parameters", "inputs", "resources", "variables"],
+)
+def test_of_very_many_mistakes_so_many_are_named_that_it_is_clear(
+    request_: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each takes a search for what may have been meant, and others wait meanwhile."""
+    searches: list[str] = []
+
+    def search(word: str, _: object) -> str:
+        searches.append(word)
+        return ""
+
+    for module in (policy, parameters, dotenv):
+        monkeypatch.setattr(module, "did_you_mean", search)
+    env = attrs.evolve(WORKFLOW.inputs["env"], max_size=MAX_SIZE)
+    workflow = attrs.evolve(WORKFLOW, inputs={**WORKFLOW.inputs, "env": env})
+
+    decision = decide(JobRequest(workflow="w", **request_), workflow, agreement=None, now=NOW)
+
+    assert isinstance(decision, Deny)
+    assert MOST_TOLD <= len(decision.problems) == len(searches) <= MOST_TOLD + 1
 
 
 def test_without_an_agreement_everything_is_covered() -> None:

@@ -109,25 +109,31 @@ async def test_it_sweeps_at_the_start_and_every_day(
         tasks.cancel_scope.cancel()
 
 
-async def test_a_storage_that_is_away_is_asked_again(
+@pytest.mark.parametrize(
+    ("error", "later"),
+    [(StorageUnavailable("away"), 10 * MINUTE), (ValueError("a plug-in's defect"), DAY)],
+)
+async def test_a_storage_that_cannot_be_asked_is_asked_again(
     sweeper: UploadSweeper,
     storage: LocalStorage,
     clock: FakeClock,
     monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
+    later: timedelta,
 ) -> None:
     await begin(storage)
     await clock.advance(2 * DAY)
     listing = storage.unfinished
 
     async def away(*, before: datetime) -> Sequence[UploadTicket]:
-        raise StorageUnavailable("away")
+        raise error
 
     monkeypatch.setattr(storage, "unfinished", away)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(sweeper.run)
         await asleep(clock)
         monkeypatch.setattr(storage, "unfinished", listing)
-        await clock.advance(10 * MINUTE)
+        await clock.advance(later)
         await asleep(clock)
         assert not left(storage)
         tasks.cancel_scope.cancel()

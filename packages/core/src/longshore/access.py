@@ -12,15 +12,7 @@ from longshore.authentication import Authentication, token_digest, token_text
 from longshore.clock import Clock
 from longshore.errors import Conflict, NotFound, RequestInvalid, Stale
 from longshore.ids import is_id, new_id
-from longshore.models import (
-    SCOPES,
-    SERVICE,
-    Agreement,
-    AgreementState,
-    AtEnd,
-    Role,
-    Token,
-)
+from longshore.models import SCOPES, SERVICE, Agreement, AgreementState, AtEnd, Role, Token
 from longshore.stores.abc import Store
 
 T = TypeVar("T")

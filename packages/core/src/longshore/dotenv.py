@@ -6,7 +6,7 @@ Nothing is ever expanded: ``$HOME`` stays ``$HOME``. The bytes come from outside
 import re
 from collections.abc import Collection
 
-from longshore.errors import Problem, RequestInvalid
+from longshore.errors import MOST_TOLD, Problem, RequestInvalid
 from longshore.suggestions import did_you_mean
 
 #: bytes of one env input, and of one value (the kernel takes at most 128 KiB per variable)
@@ -56,7 +56,7 @@ def parse_dotenv(content: bytes, names: Collection[str]) -> dict[str, str]:
         names: the names that the workflow declares; all others are refused.
 
     Raises:
-        RequestInvalid: with every mistake and its line.
+        RequestInvalid: with its mistakes, each with its line.
     """
     if len(content) > MAX_SIZE:
         raise RequestInvalid(f"an env input has at most {MAX_SIZE} bytes, not {len(content)}")
@@ -77,6 +77,8 @@ def parse_dotenv(content: bytes, names: Collection[str]) -> dict[str, str]:
             variables[name] = value
         except ValueError as exc:
             problems.append(Problem(f"line {number}", str(exc)))
+            if len(problems) > MOST_TOLD:
+                break
     if problems:
         raise RequestInvalid("not an env input for this workflow", problems)
     return variables

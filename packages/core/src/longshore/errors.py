@@ -38,6 +38,9 @@ from collections.abc import Iterable
 
 import attrs
 
+#: mistakes of one request that are looked for and told; a body may be full of them
+MOST_TOLD = 100
+
 
 @attrs.frozen
 class Problem:

@@ -9,10 +9,11 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain, islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from longshore.errors import Problem, RequestInvalid
+from longshore.errors import MOST_TOLD, Problem, RequestInvalid
 from longshore.suggestions import did_you_mean
 
 if TYPE_CHECKING:
@@ -106,14 +107,13 @@ def check_parameters(schema: Mapping[str, Any], values: Mapping[str, Any]) -> tu
     if problem is not None:
         return (problem,)
     if not schema:
-        return tuple(_unknown(name, ()) for name in values)
+        return tuple(_unknown(name, ()) for name in islice(values, MOST_TOLD + 1))
     validator = _validator(schema)
     if validator.is_valid(plain):
         return () if is_simple else _unfit(plain)
-    found: dict[Problem, None] = {}  # in order, each once
-    for error in validator.iter_errors(plain):
-        found.update(dict.fromkeys(_problems(error, schema)))
-    return tuple(found)
+    errors = validator.iter_errors(plain)
+    found = chain.from_iterable(_problems(error, schema) for error in errors)
+    return tuple(dict.fromkeys(islice(found, MOST_TOLD + 1)))  # in order, each once
 
 
 def _is_simple(values: Mapping[str, Any]) -> bool:

@@ -8,13 +8,14 @@ when. Pure: no I/O, no clock.
 import re
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 import attrs
 
 from longshore.codec import format_time
 from longshore.dotenv import parse_dotenv
-from longshore.errors import Problem, RequestInvalid
+from longshore.errors import MOST_TOLD, Problem, RequestInvalid
 from longshore.models import (
     EVERY_WORKFLOW,
     Agreement,
@@ -27,11 +28,7 @@ from longshore.models import (
     Resources,
     Workflow,
 )
-from longshore.parameters import (
-    check_parameters,
-    pointer,
-    with_defaults,
-)
+from longshore.parameters import check_parameters, pointer, with_defaults
 from longshore.quantities import RESOURCES, format_size
 from longshore.suggestions import did_you_mean
 
@@ -93,7 +90,7 @@ def decide(
     Without an ``agreement`` (embedded, or the provider) every workflow may be used at any time.
     ``Allow`` guarantees that every parameter satisfies the schema and can be handed to a worker,
     that every input is declared and within its size, and that the resources are within bounds.
-    ``Deny`` names every mistake with its JSON Pointer.
+    ``Deny`` names the mistakes, each with its JSON Pointer: all of them, or very many.
     """
     if (closed := standing(agreement, now)) is not None:
         return closed
@@ -103,6 +100,8 @@ def decide(
     problems += over
     too_large: list[Problem] = []
     for name, given in request.inputs.items():
+        if len(problems) > MOST_TOLD:
+            break
         declared = workflow.inputs.get(name)
         if declared is None:
             hint = did_you_mean(name, workflow.inputs)
@@ -151,7 +150,7 @@ def _resources(workflow: Workflow, wanted: Mapping[str, Any]) -> tuple[Resources
     bound = workflow.max_resources or workflow.resources
     chosen: dict[str, Any] = {}
     problems: list[Problem] = []
-    for name, value in wanted.items():
+    for name, value in islice(wanted.items(), MOST_TOLD + 1):  # fewer are known
         place = pointer("resources", name)
         if name not in RESOURCES:
             hint = did_you_mean(name, RESOURCES)

@@ -7,204 +7,129 @@ their own words to these codes and to no others.
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import attrs
+
 from longshore.models.job import Fault, Reason
 
-_APP, _INPUT, _PLATFORM = Fault.APP, Fault.INPUT, Fault.PLATFORM
-_POLICY, _CONSUMER = Fault.POLICY, Fault.CONSUMER
-
-_ROWS: tuple[tuple[str, Fault, str, str, bool], ...] = (
-    # the worker
-    ("nonzero-exit", _APP, "the worker ended with a non-zero exit code", "read the log", False),
-    ("signal", _APP, "the worker was ended by a signal", "read the log", False),
-    ("crash", _APP, "the worker crashed", "read the log; 139 is a bad memory access", False),
-    (
-        "oom",
-        _APP,
-        "the worker used more memory than it may",
-        "ask for more memory, or process less at once",
-        False,
-    ),
-    (
-        "walltime",
-        _APP,
-        "the worker ran longer than it may",
-        "ask for more walltime, or process less at once",
-        False,
-    ),
-    (
-        "disk",
-        _APP,
-        "there was no space left for the worker's files",
-        "write less, or ask for more disk",
-        False,
-    ),
-    (
-        "command-not-found",
-        _APP,
-        "the workflow's command does not exist",
-        "the provider must correct the workflow's command or image",
-        False,
-    ),
-    (
-        "command-not-executable",
-        _APP,
-        "the workflow's command cannot be executed",
-        "the provider must make it executable, for this machine's architecture",
-        False,
-    ),
-    (
-        "output-missing",
-        _APP,
-        "the worker did not write a required output",
-        "read the log",
-        False,
-    ),
-    (
-        "output-too-large",
-        _APP,
-        "an output is larger than the workflow declares",
-        "write less, or have the provider raise max_size",
-        False,
-    ),
-    (
-        "output-refused",
-        _APP,
-        "an output is a link out of its directory, a device or another special file",
-        "write regular files and directories only",
-        False,
-    ),
-    # its inputs
-    (
-        "input-checksum",
-        _INPUT,
-        "an input does not have the announced size or checksum",
-        "upload it again",
-        False,
-    ),
-    ("input-too-large", _INPUT, "an input is larger than the workflow allows", "send less", False),
-    (
-        "archive-refused",
-        _INPUT,
-        "an input archive has a member that is never unpacked",
-        "pack regular files and directories with relative names only",
-        False,
-    ),
-    (
-        "env-invalid",
-        _INPUT,
-        "an env input has a line or a name that is not allowed",
-        "send NAME=value lines with the names that the workflow declares",
-        False,
-    ),
-    # the platform
-    (
-        "lost",
-        _PLATFORM,
-        "the worker may have run, but the engine lost it and nobody saw its end",
-        "submit the job again if running it twice does no harm",
-        True,
-    ),
-    (
-        "attempts-exhausted",
-        _PLATFORM,
-        "the platform took the job away before it started, too often",
-        "submit it again later",
-        True,
-    ),
-    ("input-unavailable", _PLATFORM, "an input could not be fetched", "submit it again", True),
-    (
-        "output-unavailable",
-        _PLATFORM,
-        "an output could not be stored",
-        "submit the job again; tell the provider",
-        True,
-    ),
-    (
-        "manifest-missing",
-        _PLATFORM,
-        "the worker ended, but its results were not stored in time",
-        "submit the job again; tell the provider",
-        True,
-    ),
-    (
-        "backend-refused",
-        _PLATFORM,
-        "the engine refused the job",
-        "tell the provider",
-        False,
-    ),
-    (
-        "isolation-unavailable",
-        _PLATFORM,
-        "the sandbox that this workflow needs does not work on the provider's machine",
-        "the provider must install bubblewrap, podman or docker, or allow isolation = none",
-        False,
-    ),
-    (
-        "image-unavailable",
-        _PLATFORM,
-        "the workflow's image could not be had",
-        "tell the provider",
-        True,
-    ),
-    ("start-timeout", _PLATFORM, "the job did not start in time", "submit it again later", True),
-    (
-        "stage-in-timeout",
-        _PLATFORM,
-        "the inputs did not arrive in time",
-        "submit it again later",
-        True,
-    ),
-    ("internal", _PLATFORM, "an error of Longshore itself", "tell the provider", True),
-    # policy and consumer
-    (
-        "workflow-gone",
-        _POLICY,
-        "the workflow was retired or changed before the job started",
-        "list the workflows and submit again",
-        False,
-    ),
-    (
-        "not-allowed",
-        _POLICY,
-        "the provider's machine does not run this kind of workflow",
-        "tell the provider",
-        False,
-    ),
-    (
-        "agreement",
-        _POLICY,
-        "the agreement under which the job was made ended or was revoked",
-        "ask the provider for a new agreement",
-        False,
-    ),
-    (
-        "expired",
-        _CONSUMER,
-        "the job's inputs did not arrive in time",
-        "submit it again with its inputs",
-        False,
-    ),
-    ("canceled", _CONSUMER, "the job was canceled", "", False),
-)
-
+#: by whose doing it is: each code with its sentence and what to do
+_SENTENCES: Mapping[Fault, Mapping[str, tuple[str, str]]] = {
+    Fault.APP: {
+        "nonzero-exit": ("the worker ended with a non-zero exit code", "read the log"),
+        "signal": ("the worker was ended by a signal", "read the log"),
+        "crash": ("the worker crashed", "read the log; 139 is a bad memory access"),
+        "oom": (
+            "the worker used more memory than it may",
+            "ask for more memory, or process less at once",
+        ),
+        "walltime": (
+            "the worker ran longer than it may",
+            "ask for more walltime, or process less at once",
+        ),
+        "disk": (
+            "there was no space left for the worker's files",
+            "write less, or ask for more disk",
+        ),
+        "command-not-found": (
+            "the workflow's command does not exist",
+            "the provider must correct the workflow's command or image",
+        ),
+        "command-not-executable": (
+            "the workflow's command cannot be executed",
+            "the provider must make it executable, for this machine's architecture",
+        ),
+        "output-missing": ("the worker did not write a required output", "read the log"),
+        "output-too-large": (
+            "an output is larger than the workflow declares",
+            "write less, or have the provider raise max_size",
+        ),
+        "output-refused": (
+            "an output is a link out of its directory, a device or another special file",
+            "write regular files and directories only",
+        ),
+    },
+    Fault.INPUT: {
+        "input-checksum": (
+            "an input does not have the announced size or checksum",
+            "upload it again",
+        ),
+        "input-too-large": ("an input is larger than the workflow allows", "send less"),
+        "archive-refused": (
+            "an input archive has a member that is never unpacked",
+            "pack regular files and directories with relative names only",
+        ),
+        "env-invalid": (
+            "an env input has a line or a name that is not allowed",
+            "send NAME=value lines with the names that the workflow declares",
+        ),
+    },
+    Fault.PLATFORM: {
+        "lost": (
+            "the worker may have run, but the engine lost it and nobody saw its end",
+            "submit the job again if running it twice does no harm",
+        ),
+        "attempts-exhausted": (
+            "the platform took the job away before it started, too often",
+            "submit it again later",
+        ),
+        "input-unavailable": ("an input could not be fetched", "submit it again"),
+        "output-unavailable": (
+            "an output could not be stored",
+            "submit the job again; tell the provider",
+        ),
+        "manifest-missing": (
+            "the worker ended, but its results were not stored in time",
+            "submit the job again; tell the provider",
+        ),
+        "backend-refused": ("the engine refused the job", "tell the provider"),
+        "isolation-unavailable": (
+            "the sandbox that this workflow needs does not work on the provider's machine",
+            "the provider must install bubblewrap, podman or docker, or allow isolation = none",
+        ),
+        "image-unavailable": ("the workflow's image could not be had", "tell the provider"),
+        "start-timeout": ("the job did not start in time", "submit it again later"),
+        "stage-in-timeout": ("the inputs did not arrive in time", "submit it again later"),
+        "internal": ("an error of Longshore itself", "tell the provider"),
+    },
+    Fault.POLICY: {
+        "workflow-gone": (
+            "the workflow was retired or changed before the job started",
+            "list the workflows and submit again",
+        ),
+        "not-allowed": (
+            "the provider's machine does not run this kind of workflow",
+            "tell the provider",
+        ),
+        "agreement": (
+            "the agreement under which the job was made ended or was revoked",
+            "ask the provider for a new agreement",
+        ),
+    },
+    Fault.CONSUMER: {
+        "expired": ("the job's inputs did not arrive in time", "submit it again with its inputs"),
+        "canceled": ("the job was canceled", ""),
+    },
+}
+#: what the platform failed at may go well another time, but for these
+_STAYS = frozenset({"backend-refused", "isolation-unavailable"})
 REASONS: Mapping[str, Reason] = MappingProxyType(
     {
-        code: Reason(code=code, fault=fault, message=message, hint=hint, retryable=retryable)
-        for code, fault, message, hint, retryable in _ROWS
+        code: Reason(
+            code=code,
+            fault=fault,
+            message=message,
+            hint=hint,
+            retryable=fault is Fault.PLATFORM and code not in _STAYS,
+        )
+        for fault, sentences in _SENTENCES.items()
+        for code, (message, hint) in sentences.items()
     }
 )
-
 #: exit codes that shells and kernels give a meaning; all others are ``nonzero-exit``
 _EXIT_CODES: Mapping[int, str] = MappingProxyType(
     {
         126: "command-not-executable",
         127: "command-not-found",
-        132: "crash",
-        134: "crash",
-        135: "crash",
-        136: "crash",
-        139: "crash",
+        **dict.fromkeys((132, 134, 135, 136, 139), "crash"),
     }
 )
 _SIGNAL_BASE = 128
@@ -222,13 +147,7 @@ def reason(code: str, detail: str = "") -> Reason:
         known, detail = REASONS["internal"], f"unknown reason {code!r} {detail}".strip()
     if not detail:
         return known
-    return Reason(
-        code=known.code,
-        fault=known.fault,
-        message=f"{known.message}: {detail}",
-        hint=known.hint,
-        retryable=known.retryable,
-    )
+    return attrs.evolve(known, message=f"{known.message}: {detail}")
 
 
 def exit_reason(exit_code: int, better: str | None = None) -> Reason:

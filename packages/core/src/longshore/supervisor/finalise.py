@@ -14,13 +14,7 @@ from longshore.reasons import reason
 from longshore.staging.manifest import Manifest, ManifestEntry, decode_manifest
 from longshore.storages.abc import StorageBackend
 from longshore.stores.abc import Store
-from longshore.transfer import (
-    StoredObject,
-    Transfer,
-    TransferKind,
-    TransferState,
-    UploadReceipt,
-)
+from longshore.transfer import StoredObject, Transfer, TransferKind, TransferState, UploadReceipt
 
 _MEDIA_TYPES = {
     OutputKind.FILE: "application/octet-stream",

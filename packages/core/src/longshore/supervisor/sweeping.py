@@ -37,6 +37,8 @@ class UploadSweeper:
             except RetryError as exc:
                 _log.warning("uploads that no job knows stay: %s", exc)
                 pause = _TRY_AGAIN
+            except Exception:  # noqa: BLE001 - a plug-in's defect, and jobs are cared for beside it
+                _log.exception("uploads that no job knows stay")
             await self._clock.sleep(pause)
 
     async def sweep(self, uploads: ListsUploads) -> None:
