@@ -8,6 +8,7 @@ import os
 
 import pytest
 
+pytest_plugins = ["tests.s3"]
 REFUSE_SKIPS = "LONGSHORE_REFUSE_SKIPS"
 # Taken away: to what the tests start, it would be a setting of Longshore's that does not exist.
 _REFUSED = os.environ.pop(REFUSE_SKIPS, "") not in {"", "0"}

@@ -174,7 +174,7 @@ class HttpHarness(Harness):
 
     def _submit_all(self) -> None:
         client = Client(self.port)
-        chance = random.Random(threading.get_ident())  # noqa: S311 - a shuffle
+        chance = random.Random(threading.get_ident())
         try:
             while True:
                 with self._lock:

@@ -82,7 +82,7 @@ class Harness:
     _ready: bool = attrs.field(default=False, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._random = random.Random(self.seed)  # noqa: S311 - a repeatable schedule
+        self._random = random.Random(self.seed)
 
     @property
     def numbers(self) -> Path:

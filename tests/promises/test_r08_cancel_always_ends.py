@@ -117,7 +117,7 @@ def test_a_worker_that_had_ended_keeps_its_outcome(opened: Open) -> None:
 def test_cancel_and_completion_race_to_one_end(
     opened: Open, home: Path, count: Callable[[str], None]
 ) -> None:
-    schedule = random.Random(5)  # noqa: S311 - a repeatable schedule
+    schedule = random.Random(5)
     ends: dict[JobState, int] = {}
     with opened(shell("sleep 0.0$LS_PARAM_N", parameters=_N), table=settings(slots=4)) as longshore:
         for _ in range(15):

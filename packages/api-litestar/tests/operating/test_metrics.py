@@ -75,7 +75,7 @@ def test_jobs_parts_and_build_are_told(service: Service, admin: httpx2.Client) -
 
 
 def test_random_paths_and_methods_add_no_series(service: Service, admin: httpx2.Client) -> None:
-    chance = random.Random(_SEED)  # noqa: S311 - no secret
+    chance = random.Random(_SEED)
     methods = ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "HEAD", "PROPFIND", "SEARCH"]
 
     def word() -> str:

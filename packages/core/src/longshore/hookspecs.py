@@ -39,7 +39,8 @@ class PluginContext:
 
     ``state`` is a directory for this plug-in alone (it may not exist yet), ``instance`` the random
     id of this installation that marks our objects in an engine, ``name`` the provider's name for
-    the backend. ``blobs`` is there where a server of ours can serve a storage's bytes.
+    the backend. ``blobs`` is there where a server of ours can serve a storage's bytes, and
+    ``origins`` are those of pages whose browsers send and fetch them.
     """
 
     state: Path
@@ -47,6 +48,7 @@ class PluginContext:
     clock: Clock
     name: str = ""
     blobs: BlobUrls | None = None
+    origins: tuple[str, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

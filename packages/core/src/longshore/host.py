@@ -254,6 +254,7 @@ async def open_host(
             attrs.evolve(
                 _context(home / "storage", store, clock, "storage"),
                 blobs=await _blob_urls(settings, home, public_url),
+                origins=settings.service.origins,
             ),
         ) as storage,
         background() as tasks,

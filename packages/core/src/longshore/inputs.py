@@ -44,7 +44,8 @@ from longshore.transfer import (
 RECEIVED = "InputReceived"
 #: consumers' URLs live this long and are signed anew on request
 CONSUMER_URL_LIFE = timedelta(minutes=15)
-_INPUTS = 0  # the attempt under which a job's inputs are kept
+#: the attempt under which a job's inputs are kept
+INPUTS = 0
 
 
 @attrs.frozen
@@ -90,7 +91,7 @@ class Inputs:
         ticket = await self._storage.prepare_upload(key, max_size=max_size)
         return Transfer(
             job_id=job.id,
-            attempt=_INPUTS,
+            attempt=INPUTS,
             kind=TransferKind.INPUT,
             name=declared.name,
             ticket=ticket,
@@ -134,7 +135,7 @@ class Inputs:
         return InputState("missing", sent, await self.sign(job, name))
 
     async def _expected(self, job: Job, name: str) -> Transfer:
-        for transfer in await self._store.transfers(job.id, _INPUTS):
+        for transfer in await self._store.transfers(job.id, INPUTS):
             if transfer.name == name:
                 return transfer
         raise NotFound(f"job {job.id} waits for no input {name!r}")
@@ -170,7 +171,7 @@ class Inputs:
             except RequestInvalid:
                 await self._storage.delete(key)
                 raise
-        opened = [one for one in await self._store.transfers(job.id, _INPUTS) if one.name == name]
+        opened = [one for one in await self._store.transfers(job.id, INPUTS) if one.name == name]
         for one in opened:
             await self._storage.abort(one.ticket)
         done = [attrs.evolve(one, state=TransferState.COMMITTED) for one in opened]
@@ -256,7 +257,7 @@ class Inputs:
             DataRefused: one is not what was announced; the others are kept.
         """
         missing: list[str] = []
-        for transfer in await self._store.transfers(job.id, _INPUTS):
+        for transfer in await self._store.transfers(job.id, INPUTS):
             if job.state is not JobState.CREATED:  # somebody else was faster
                 return job
             declared = workflow.inputs[transfer.name]

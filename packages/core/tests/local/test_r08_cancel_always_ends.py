@@ -81,7 +81,7 @@ async def test_stopping_what_ended_or_never_was_changes_nothing(lab: Any) -> Non
 
 
 async def test_a_stop_that_races_with_the_end_leaves_one_true_end(both: Any) -> None:
-    rng = random.Random(8)  # noqa: S311 - spreads moments, hides no secret
+    rng = random.Random(8)
     kinds = []
     async with both.open(slots=8) as backend:
 

@@ -119,6 +119,19 @@ class ListsUploads(Protocol):
         ...
 
 
+@runtime_checkable
+class NamesSigner(Protocol):
+    """A storage whose credentials may be replaced: what they signed may then be refused at once."""
+
+    async def signer(self) -> str:
+        """Return what signs now, in a word that is no secret.
+
+        Raises:
+            StorageUnavailable: nothing can sign now.
+        """
+        ...
+
+
 class Arrival(Protocol):
     """Bytes of one request on their way into a storage. Blocking.
 

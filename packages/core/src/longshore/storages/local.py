@@ -4,7 +4,7 @@ import os
 import stat
 import threading
 from collections.abc import AsyncIterable, AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from io import FileIO
@@ -28,7 +28,7 @@ from longshore.storages.arriving import (
     lock_to_commit,
 )
 from longshore.storages.failing import run as _run, told
-from longshore.storages.objects import ObjectFiles, harden, open_object, seal
+from longshore.storages.objects import ObjectFiles, Objects, Reading, harden, seal
 from longshore.transfer import (
     Audience,
     SentPart,
@@ -85,6 +85,8 @@ async def open_local_storage(
 class LocalStorage(StorageBackend):
     """Objects are files below ``root``; requests are ``file:`` URLs for processes of this machine.
 
+    Whole objects may be kept elsewhere, by ``objects``.
+
     With ``blobs`` the requests of those whom it names lead to a server of ours instead
     (``ServesBlobs``); an upload is sent in one of the two ways.
 
@@ -103,6 +105,7 @@ class LocalStorage(StorageBackend):
         *,
         part_size: int = PART_SIZE,
         instance: str = "",
+        objects: Objects | None = None,
     ) -> None:
         self._clock = clock or SystemClock()
         self._part_size = part_size
@@ -110,16 +113,18 @@ class LocalStorage(StorageBackend):
         #: where requests of an audience lead; none: to the file
         self._bases = _bases(blobs) if blobs else {}
         self._files = ObjectFiles(root.absolute() / "objects")
+        self._objects: Objects = objects or self._files
         self._uploads = root.absolute() / "uploads" / instance  # others' are not ours to sweep
-        self._objects_url, self._uploads_url = self._files.root.as_uri(), self._uploads.as_uri()
+        self._objects_url = self._files.root.as_uri()
+        self._uploads_url = self._uploads.as_uri()
         self._numbering = threading.Lock()
         self._last_at = datetime.min.replace(tzinfo=UTC)
-        for directory in (self._files.root, self._uploads):
+        for directory in (self._uploads, *([self._files.root] if objects is None else ())):
             directory.mkdir(0o700, parents=True, exist_ok=True)
 
     async def sign_read(self, key: str, *, audience: Audience, expires: timedelta) -> SignedRequest:
         """Return the object's URL: on this machine its ``file:`` URL."""
-        self._files.path(key)
+        self._objects.path(key)
         at, base = self._clock.now() + expires, self._bases.get(audience)
         url = f"{self._objects_url}/{key}"
         if base is not None:
@@ -128,7 +133,7 @@ class LocalStorage(StorageBackend):
 
     async def prepare_upload(self, key: str, *, max_size: int) -> UploadTicket:
         """Make the empty file of a new upload; see ``StorageBackend``."""
-        self._files.path(key)
+        self._objects.path(key)
         fresh = self._new_id()
         await _run(f"open an upload to {key}", (self._uploads / fresh).touch, OPEN)
         part_size = max(max_size, 1)
@@ -177,21 +182,21 @@ class LocalStorage(StorageBackend):
 
     async def stat(self, key: str) -> StoredObject | None:
         """Return the object, or None when there is none."""
-        found = await _run(f"look up {key}", self._files.find, key)
+        found = await _run(f"look up {key}", self._objects.find, key)
         return found[0] if found else None
 
     async def read(self, key: str, *, start: int = 0) -> AsyncIterator[bytes]:
         """Yield the bytes of the object as it is now, even if it is replaced meanwhile."""
         what = f"read {key}"
-        file, chunk = await _run(what, _open_at, key, self._files.path(key), start)
-        with file:
+        file, chunk = await _run(what, _open_at, self._objects, key, start)
+        with closing(file):
             while chunk:
                 yield chunk
                 chunk = await _run(what, file.read, _CHUNK)
 
     async def write(self, key: str, data: AsyncIterable[bytes]) -> StoredObject:
         """Write to a draft, then publish it as a commit does; see ``StorageBackend``."""
-        self._files.path(key)
+        self._objects.path(key)
         what, fresh = f"write {key}", self._new_id()
         draft = _draft(self._uploads / fresh)
         buffer = bytearray()
@@ -207,14 +212,14 @@ class LocalStorage(StorageBackend):
 
     async def walk(self, prefix: str) -> AsyncIterator[StoredObject]:
         """Yield the objects below ``prefix`` in order of their keys."""
-        objects = self._files.walk(prefix)
+        objects = self._objects.walk(prefix)
         while batch := await _run(f"list {prefix}", lambda: list(islice(objects, _BATCH))):
             for stored in batch:
                 yield stored
 
     async def delete(self, prefix: str) -> int:
         """Delete an object or a tree, with the directories that this leaves empty."""
-        return await _run(f"delete {prefix}", self._files.delete, prefix)
+        return await _run(f"delete {prefix}", self._objects.delete, prefix)
 
     def allowed(self, method: str, key: str, query: str) -> Grant:
         """Return what a URL of ``/v1/blobs`` allows; see ``ServesBlobs``."""
@@ -229,7 +234,7 @@ class LocalStorage(StorageBackend):
     def open(self, key: str) -> tuple[FileIO, StoredObject]:
         """Open an object; see ``ServesBlobs``."""
         with told(f"read {key}"):
-            return self._files.open(key)
+            return self._objects.open(key)
 
     def _new_id(self) -> str:
         # later tickets sort after earlier ones: within a millisecond, and when a clock goes back
@@ -276,7 +281,7 @@ class LocalStorage(StorageBackend):
                     _check_sent(file, ticket)
                     size, digest = seal(file, upload)
                     _check(size, digest, ticket, receipt)
-                stored = self._files.publish(upload, ticket.key, ticket.id, digest)
+                stored = self._objects.publish(upload, ticket.key, ticket.id, digest)
         except FileNotFoundError:  # committed before, or by another one just now, or aborted
             return self._committed(ticket, upload)
         if kept:
@@ -284,17 +289,17 @@ class LocalStorage(StorageBackend):
         return stored
 
     def _committed(self, ticket: UploadTicket, upload: Path) -> StoredObject:
-        found = self._files.find(ticket.key)
+        found = self._objects.find(ticket.key)
         if found is None or found[1] != ticket.id:
             raise NotFound(f"nothing was uploaded to {ticket.key}, or the upload was aborted")
-        self._files.settle(ticket.key)  # the first commit may not have come to it, nor to this
+        self._objects.settle(ticket.key)  # the first commit may not have come to it, nor to this
         PartsFile(upload).remove()
         return found[0]
 
     def _finish(self, draft: Path, rest: bytes, key: str, fresh: str) -> StoredObject:
         _append(draft, rest)
         with draft.open("rb", buffering=0) as file:
-            return self._files.publish(draft, key, fresh, seal(file, draft)[1])
+            return self._objects.publish(draft, key, fresh, seal(file, draft)[1])
 
 
 def _bases(blobs: BlobUrls) -> dict[Audience, tuple[Secret, str]]:
@@ -378,10 +383,9 @@ def _check(size: int, digest: str, ticket: UploadTicket, receipt: UploadReceipt)
         raise ChecksumMismatch(f"{ticket.key} has sha256 {digest}, the receipt says otherwise")
 
 
-def _open_at(key: str, path: Path, start: int) -> tuple[FileIO, bytes]:
-    file = open_object(key, path)
+def _open_at(objects: Objects, key: str, start: int) -> tuple[Reading, bytes]:
+    file = objects.open_at(key, start)
     try:
-        file.seek(start)
         return file, file.read(_CHUNK)
     except BaseException:
         file.close()

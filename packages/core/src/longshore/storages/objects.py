@@ -15,6 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
+from typing import Protocol
 
 from longshore.errors import DataRefused, NotFound
 from longshore.staging.transport import WHOLE
@@ -24,6 +25,67 @@ from longshore.transfer import StoredObject
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
 _KEY = re.compile(rf"{_SEGMENT}(/{_SEGMENT}){{0,15}}\Z")
 _NOTHING = (FileNotFoundError, NotADirectoryError)
+
+
+def check_key(key: str) -> None:
+    """Raise where ``key`` is none of ours.
+
+    Raises:
+        DataRefused: not a key.
+    """
+    if not _KEY.match(key):
+        raise DataRefused(
+            f"{key!r} is not a storage key",
+            hint="segments of letters, digits, '.', '_' and '-', not beginning with '.'",
+        )
+
+
+class Objects(Protocol):
+    """Where whole objects are kept, and which ticket made each. Blocking; may raise OSError."""
+
+    def path(self, key: str) -> object:
+        """Return where ``key`` is; raise ``DataRefused`` where it is no key."""
+        ...
+
+    def find(self, key: str) -> tuple[StoredObject, str] | None:
+        """Return the object and the id of the ticket that made it, or None."""
+        ...
+
+    def open(self, key: str) -> tuple[FileIO, StoredObject]:
+        """Open the object as a file of this machine; raise ``NotFound`` where there is none."""
+        ...
+
+    def open_at(self, key: str, start: int) -> "Reading":
+        """Open the object at byte ``start``; raise ``NotFound`` where there is none."""
+        ...
+
+    def publish(self, source: Path, key: str, ticket_id: str, digest: str) -> StoredObject:
+        """Give the file ``source`` its key, then take it away; see ``ObjectFiles``."""
+        ...
+
+    def settle(self, key: str) -> None:
+        """Do what a ``publish`` that was killed had not come to."""
+        ...
+
+    def walk(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield what is below ``prefix`` in order of the keys."""
+        ...
+
+    def delete(self, prefix: str) -> int:
+        """Delete an object, or all below a prefix that ends in ``/``; return how many."""
+        ...
+
+
+class Reading(Protocol):
+    """An object that is being read."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes; none at the end."""
+        ...
+
+    def close(self) -> None:
+        """Let go."""
+        ...
 
 
 class ObjectFiles:
@@ -39,11 +101,7 @@ class ObjectFiles:
         Raises:
             DataRefused: not a key.
         """
-        if not _KEY.match(key):
-            raise DataRefused(
-                f"{key!r} is not a storage key",
-                hint="segments of letters, digits, '.', '_' and '-', not beginning with '.'",
-            )
+        check_key(key)
         return self.root / key
 
     def find(self, key: str) -> tuple[StoredObject, str] | None:
@@ -66,6 +124,20 @@ class ObjectFiles:
         except BaseException:
             file.close()
             raise
+
+    def open_at(self, key: str, start: int) -> FileIO:
+        """Open the object to read it from byte ``start`` on.
+
+        Raises:
+            NotFound: there is no such object.
+        """
+        file = open_object(key, self.path(key))
+        try:
+            file.seek(start)
+        except BaseException:
+            file.close()
+            raise
+        return file
 
     def publish(self, source: Path, key: str, ticket_id: str, digest: str) -> StoredObject:
         """Give the synced file ``source`` its key; when it returns, that is durable.

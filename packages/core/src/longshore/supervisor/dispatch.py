@@ -15,13 +15,7 @@ from anyio.abc import TaskGroup
 from longshore import decisions
 from longshore.backends.abc import SupportsCapacity, WorkflowBackend
 from longshore.clock import Clock
-from longshore.errors import (
-    AttemptGone,
-    LongshoreError,
-    NotFound,
-    RequestInvalid,
-    RetryError,
-)
+from longshore.errors import AttemptGone, LongshoreError, NotFound, RequestInvalid, RetryError
 from longshore.inputs import Inputs
 from longshore.jobs import Step
 from longshore.ledger import Ledger
@@ -32,6 +26,7 @@ from longshore.specs import make_spec
 from longshore.stores.abc import Store
 from longshore.supervisor.nudge import Nudge
 from longshore.supervisor.plans import PLAN_LIFE, Plans
+from longshore.transfer import TransferPlan
 
 #: most submissions on their way to an engine at once
 _AT_ONCE = 64
@@ -63,6 +58,7 @@ class Dispatcher:
         self._grace = grace
         self._slots = backend.slots if isinstance(backend, SupportsCapacity) else None
         self._occupied: dict[RunRef, datetime] = {}
+        self._signer: str | None = None
         self._under_way: dict[str, anyio.Event] = {}
         self._workflows: dict[tuple[str, str], Workflow] = {}
         self._nudge = Nudge()
@@ -148,7 +144,10 @@ class Dispatcher:
         try:
             workflow = await self.workflow(job)
             spec = await self._spec(job, workflow)
+            if self._signer is None:
+                self._signer = await self._plans.signer()
             plan = await self._plans.prepare(job, workflow)
+            self._renew_at(run_ref(job), plan)
             await self._backend.submit(run_ref(job), spec, plan)
         except RetryError:
             raise
@@ -192,8 +191,15 @@ class Dispatcher:
         self.release(run_ref(job))
 
     async def renew_due(self) -> None:
-        """Give the engine a fresh plan for every attempt whose plan is half over."""
+        """Give the engine a fresh plan for every attempt whose plan is half over.
+
+        Where another signs than before, for every attempt.
+        """
         now = self._clock.now()
+        signer = await self._plans.signer()
+        if self._signer not in {None, signer}:
+            self._occupied = dict.fromkeys(self._occupied, now)
+        self._signer = signer
         for ref in [ref for ref, at in self._occupied.items() if at <= now]:
             job = await self._ledger.job(ref.job_id)
             if job.is_final or job.attempt != ref.attempt:
@@ -205,11 +211,16 @@ class Dispatcher:
                 await self._backend.renew(ref, plan)
             except (AttemptGone, NotFound) as exc:
                 _log.info("the plan of job %s is not renewed: %s", ref.job_id, exc)
+                plan = None
             except Exception as exc:  # noqa: BLE001 - the others' plans end as well
                 _log.warning("the plan of job %s is not renewed yet: %s", ref.job_id, exc)
                 continue
-            if ref in self._occupied:  # else it ended meanwhile
-                self._occupied[ref] = now + PLAN_LIFE / 2
+            self._renew_at(ref, plan)
+
+    def _renew_at(self, ref: RunRef, plan: TransferPlan | None) -> None:
+        if ref in self._occupied:  # else it ended meanwhile
+            later = self._clock.now() + PLAN_LIFE / 2
+            self._occupied[ref] = later if plan is None else self._plans.due(plan)
 
 
 _CODES: Mapping[type[LongshoreError], str] = {

@@ -1,13 +1,14 @@
 """Plans: every byte that an attempt may move, as tickets that are stored and then signed."""
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from longshore.clock import Clock
 from longshore.errors import NotFound
+from longshore.inputs import INPUTS
 from longshore.keys import attempt_key, input_key, output_key
 from longshore.models import LOG_CAP, Input, InputKind, Job, Workflow
-from longshore.storages.abc import StorageBackend
+from longshore.storages.abc import NamesSigner, StorageBackend
 from longshore.stores.abc import Store
 from longshore.transfer import (
     Audience,
@@ -67,7 +68,7 @@ class Plans:
     async def sign(
         self, job: Job, workflow: Workflow, transfers: tuple[Transfer, ...]
     ) -> TransferPlan:
-        """Return a plan of stored tickets, valid for ``PLAN_LIFE`` from now.
+        """Return a plan of stored tickets, valid for ``PLAN_LIFE`` from now or what signing allows.
 
         Raises:
             NotFound: an input is not in the storage.
@@ -78,10 +79,13 @@ class Plans:
             )
             for one in transfers
         }
+        inputs = tuple([await self._planned(job, one) for one in _carried(job, workflow)])
+        ends = [part.expires_at for one in uploads.values() for part in one.parts[:1]]
+        ends += [one.request.expires_at for one in inputs]
         return TransferPlan(
             job_id=job.id,
             attempt=job.attempt,
-            inputs=tuple([await self._planned(job, one) for one in _carried(job, workflow)]),
+            inputs=inputs,
             outputs=tuple(
                 PlannedOutput(name=name, upload=upload)
                 for (kind, name), upload in uploads.items()
@@ -89,8 +93,17 @@ class Plans:
             ),
             log=uploads[TransferKind.LOG, "log"],
             manifest=uploads[TransferKind.MANIFEST, "manifest"],
-            valid_until=self._clock.now() + PLAN_LIFE,
+            valid_until=min(ends),
         )
+
+    def due(self, plan: TransferPlan) -> datetime:
+        """Return when a plan is to be renewed: when half of its life is over."""
+        now = self._clock.now()
+        return now + (plan.valid_until - now) / 2
+
+    async def signer(self) -> str | None:
+        """Return what changes when plans that were signed before may no longer be good."""
+        return await self._storage.signer() if isinstance(self._storage, NamesSigner) else None
 
     async def _planned(self, job: Job, declared: Input) -> PlannedInput:
         key = input_key(self._store.instance, job, declared.name)
@@ -99,8 +112,18 @@ class Plans:
             raise NotFound(f"input {declared.name!r} is not in the storage")
         request = await self._storage.sign_read(key, audience=Audience.JOB, expires=PLAN_LIFE)
         return PlannedInput(
-            name=declared.name, request=request, size=stored.size, sha256=stored.sha256
+            name=declared.name,
+            request=request,
+            size=stored.size,
+            sha256=stored.sha256 or await self._said(job, declared),
         )
+
+    async def _said(self, job: Job, declared: Input) -> str | None:
+        """Return the sha256 that the consumer told: the mover verifies it."""
+        for one in await self._store.transfers(job.id, INPUTS):
+            if one.name == declared.name:
+                return one.receipt.sha256
+        return None
 
 
 def _carried(job: Job, workflow: Workflow) -> list[Input]:
