@@ -284,7 +284,12 @@ def _scratch(home: Path) -> Iterator[Path]:
 
 @contextlib.asynccontextmanager
 async def _opened(
-    plugin: Any, given: PluginSettings, where: str, scratch: Path
+    plugin: Any,
+    given: PluginSettings,
+    where: str,
+    scratch: Path,
+    *,
+    origins: tuple[str, ...] = (),
 ) -> AsyncIterator[Any]:
     settings = build(plugin.settings, given.table, where)
     context = PluginContext(
@@ -293,6 +298,7 @@ async def _opened(
         clock=SystemClock(),
         name=where.rpartition(".")[2],
         blobs=BlobUrls(secret=Secret(secrets.token_bytes(32)), public="http://localhost"),
+        origins=origins,
     )
     async with plugin.open(settings, context) as opened:
         yield opened
@@ -310,11 +316,11 @@ async def _within(what: str, step: Callable[[], Any]) -> Finding:
 
 
 async def _storage(settings: Settings, plugins: Plugins, scratch: Path) -> Finding:
-    given = settings.storage
+    given, origins = settings.storage, settings.service.origins
 
     async def round_trip() -> str:
         plugin = plugins.storage_backend(given.plugin)
-        async with _opened(plugin, given, "storage", scratch) as storage:
+        async with _opened(plugin, given, "storage", scratch, origins=origins) as storage:
             prefix = f"check-{secrets.token_hex(6)}/"
             try:
                 await storage.write(f"{prefix}probe", _one(_CONTENT))
