@@ -309,6 +309,30 @@ class TestStageOut:
         assert problems(attempt.stage_out(output)) == {"tree": "output-too-large"}
         assert attempt.stored("tree") is None
 
+    def test_a_log_exchanged_for_a_link_is_refused_and_named(self, attempt: Attempt) -> None:
+        secret = attempt.root / "secret"
+        secret.write_bytes(b"secret")
+        attempt.log.unlink()
+        attempt.log.symlink_to(secret)
+        manifest = attempt.stage_out()
+        assert problems(manifest) == {"log": "output-refused"}
+        assert manifest.log is None
+        assert attempt.stored("log") is None
+
+    def test_the_log_is_sent_first_where_the_time_may_not_be_enough(self, attempt: Attempt) -> None:
+        order: list[str] = []
+
+        class Recording(FileTransport):
+            def send(
+                self, upload: SignedUpload, source: BinaryIO, *, max_size: int
+            ) -> UploadReceipt:
+                order.append(upload.ticket_id)
+                return super().send(upload, source, max_size=max_size)
+
+        attempt.place("a").write_bytes(b"")
+        attempt.stage_out(Output(name="a"), transport=Recording(), log_first=True)
+        assert order == ["log", "a", "manifest"]
+
     def test_a_directory_exchanged_for_a_link_on_the_way_to_an_output_is_not_followed(
         self, attempt: Attempt
     ) -> None:

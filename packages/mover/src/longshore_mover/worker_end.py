@@ -10,7 +10,6 @@ import fcntl
 import hmac
 import json
 import os
-import secrets
 import time
 from binascii import crc32
 from collections.abc import Iterator, Mapping
@@ -127,6 +126,17 @@ class Watch:
             return None
         return self._left_behind()
 
+    def was_given(self) -> bool:
+        """Say whether the word to start is there, or was taken by a launcher.
+
+        Raises:
+            OSError: the attempt's file is there and cannot be read.
+        """
+        if self._holds_go():
+            return True
+        record = self._last(self._key) if self._is_open() else None
+        return record is not None and (bool(self._key) or record.phase != Phase.WAITING)
+
     def _left_behind(self) -> WorkerEnd:
         """Return what is to be made of a file whose lock went: nobody writes to it any more."""
         record = self._last(self._key)  # again: the end may have come just before the lock went
@@ -191,6 +201,8 @@ def wait_for_end(
 
 def new_key() -> str:
     """Return a new secret for ``give_go``, to be kept where the worker cannot read it."""
+    import secrets  # noqa: PLC0415 - who keeps a mover's order has a key already
+
     return secrets.token_hex(32)
 
 
@@ -244,6 +256,8 @@ def _unseal(line: bytes, owner: bytes, key: bytes) -> bytes:
     """Return the body of a line; nothing when it is not whole, not ours or not sealed with it."""
     # a worker may have left anything before it, or cut the file short: then there are zeros
     rest = line.rpartition(b'["%b",' % owner)[2]
+    if not rest.endswith(b"]"):
+        return b""
     proof, _, content = rest[:-1].partition(b",")
     if key:
         proven = b'"%b"' % hmac.digest(key, owner + content, "sha256").hex().encode()

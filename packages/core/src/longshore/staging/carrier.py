@@ -137,8 +137,11 @@ def stage_out(
     problems: Iterable[StagingProblem] = (),
     transport: Transport,
     root: Path | None = None,
+    log_first: bool = False,
 ) -> Manifest:
     """Send what the worker wrote, then the log, then the manifest, and return the manifest.
+
+    ``log_first`` sends the log before the outputs: where the time may not be enough for all.
 
     An output that is missing, too large, refused or not taken by the storage becomes a problem
     and keeps no other from being sent. ``problems`` are those known before. The worker has ended,
@@ -150,29 +153,14 @@ def stage_out(
     Raises:
         StagingFailed: ``output-unavailable``: the manifest could not be sent.
     """
-    uploads = {planned.name: planned.upload for planned in plan.outputs}
     found = list(problems)
-    sent: list[ManifestEntry] = []
     trusted = root or log.parent
-    for output in outputs:
-        try:
-            upload = _planned(uploads, output.name)
-            sent.append(_send_output(output, places[output.name], trusted, upload, transport))
-        except FileNotFoundError:
-            if output.required:
-                message = "the worker did not write it"
-                found.append(
-                    StagingProblem(name=output.name, code="output-missing", message=message)
-                )
-        except (LongshoreError, OSError) as exc:
-            found.append(_problem(output.name, exc))
     entry, log_cut = None, False
-    try:
-        entry, log_cut = _send_log(plan, log, log_cap, transport)
-    except FileNotFoundError:
-        pass  # no worker, no log
-    except (LongshoreError, OSError) as exc:
-        found.append(_problem("log", exc))
+    if log_first:
+        entry, log_cut = _try_log(plan, log, trusted, log_cap, found, transport)
+    sent = _send_outputs(plan, outputs, places, trusted, found, transport)
+    if not log_first:
+        entry, log_cut = _try_log(plan, log, trusted, log_cap, found, transport)
     manifest = Manifest(
         job_id=plan.job_id,
         attempt=plan.attempt,
@@ -190,6 +178,48 @@ def stage_out(
     except (LongshoreError, OSError) as exc:
         raise StagingFailed("output-unavailable", "manifest", _words(exc)) from exc
     return manifest
+
+
+def _send_outputs(
+    plan: TransferPlan,
+    outputs: Sequence[Output],
+    places: Mapping[str, Path],
+    root: Path,
+    found: list[StagingProblem],
+    transport: Transport,
+) -> list[ManifestEntry]:
+    uploads = {planned.name: planned.upload for planned in plan.outputs}
+    sent: list[ManifestEntry] = []
+    for output in outputs:
+        try:
+            upload = _planned(uploads, output.name)
+            sent.append(_send_output(output, places[output.name], root, upload, transport))
+        except FileNotFoundError:
+            if output.required:
+                message = "the worker did not write it"
+                found.append(
+                    StagingProblem(name=output.name, code="output-missing", message=message)
+                )
+        except (LongshoreError, OSError) as exc:
+            found.append(_problem(output.name, exc))
+    return sent
+
+
+def _try_log(
+    plan: TransferPlan,
+    log: Path,
+    root: Path,
+    cap: int,
+    found: list[StagingProblem],
+    transport: Transport,
+) -> tuple[ManifestEntry | None, bool]:
+    try:
+        return _send_log(plan, log, root, cap, transport)
+    except FileNotFoundError:
+        pass  # no worker, no log
+    except (LongshoreError, OSError) as exc:
+        found.append(_problem("log", exc))
+    return None, False
 
 
 def _send_output(
@@ -231,9 +261,13 @@ def _problem(name: str, exc: Exception) -> StagingProblem:
 
 
 def _send_log(
-    plan: TransferPlan, log: Path, cap: int, transport: Transport
+    plan: TransferPlan, log: Path, root: Path, cap: int, transport: Transport
 ) -> tuple[ManifestEntry, bool]:
-    with log.open("rb", buffering=0) as file:
+    with contextlib.ExitStack() as opened:
+        parent = open_parent(log, root)
+        opened.callback(os.close, parent)
+        # the worker may have put a link in its place
+        file = opened.enter_context(os.fdopen(open_file(log.name, parent), "rb", buffering=0))
         size = os.fstat(file.fileno()).st_size
         source = cast("BinaryIO", file) if size <= cap else chunked(_beginning(file, cap))
         return _send("log", source, cap, plan.log, transport), size >= cap

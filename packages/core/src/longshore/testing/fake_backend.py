@@ -16,10 +16,13 @@ from longshore.backends.abc import WorkflowBackend
 from longshore.clock import Clock, SystemClock
 from longshore.errors import AttemptGone, BackendUnavailable
 from longshore.models import JobSpec, Observation, Outcome, OutcomeKind, Phase, RunRef, Snapshot
-from longshore.staging import FileTransport, StagingFailed, stage_in, stage_out
+from longshore.staging import StagingFailed, stage_in, stage_out
+from longshore.staging.transports import transport_for
 from longshore.transfer import TransferPlan
 
 _KILLED = Outcome(kind=OutcomeKind.STOPPED, exit_code=137)
+#: how long it waits for a storage, during which nothing else goes on in its event loop
+_OUTAGE = timedelta(seconds=5)
 
 
 class Hints(StrEnum):
@@ -80,9 +83,9 @@ class _Attempt:
 class FakeWorkflowBackend(WorkflowBackend):
     """An engine in this process; an asynchronous context manager whose attempts end with it.
 
-    Attempts are real files below ``directory``, moved by ``FileTransport``; ``script`` plays their
-    workers, ``slots`` at a time. What goes wrong may be set at any time: ``unavailable`` is how
-    many calls from now on raise ``BackendUnavailable``, ``hints`` what becomes of observations.
+    Attempts are real files below ``directory``; ``script`` plays their workers, ``slots`` at a
+    time. What goes wrong may be set at any time: ``unavailable`` is how many calls from now on
+    raise ``BackendUnavailable``, ``hints`` what becomes of observations.
 
     Example:
         >>> async with FakeWorkflowBackend(tmp_path, script=hold) as engine:
@@ -275,7 +278,8 @@ class FakeWorkflowBackend(WorkflowBackend):
                 inputs = {
                     one.name: worker.places[f"inputs.{one.name}"] for one in worker.spec.inputs
                 }
-                stage_in(attempt.plan, worker.spec.inputs, inputs, FileTransport())
+                transport = transport_for(attempt.plan, outage=_OUTAGE)
+                stage_in(attempt.plan, worker.spec.inputs, inputs, transport)
                 self._tell(attempt, phase=Phase.RUNNING, started_at=self._clock.now())
                 async with anyio.create_task_group() as limits:
                     limits.start_soon(self._limit, attempt)
@@ -306,7 +310,7 @@ class FakeWorkflowBackend(WorkflowBackend):
             outcome=attempt.seen.outcome,
             started_at=attempt.seen.started_at,
             ended_at=attempt.seen.ended_at,
-            transport=FileTransport(),
+            transport=transport_for(attempt.plan, outage=_OUTAGE),
         )
 
 

@@ -20,9 +20,12 @@ from longshore.backends.local.hints import Hints
 from longshore.backends.local.tending import Canceled, Tended
 from longshore.backends.local.wakeups import Wakeups
 from longshore.backends.local.worker import Ended, Worker, adopt, start
+from longshore.errors import PluginError
 from longshore.models.job import Outcome, OutcomeKind
 from longshore.models.run import Phase
-from longshore.staging import FileTransport, StagingFailed, stage_in, stage_out
+from longshore.staging import StagingFailed, Transport, stage_in, stage_out
+from longshore.staging.transports import transport_for
+from longshore.transfer import TransferPlan
 
 #: bytes of an order on the pipe from the service; short enough to be read and written whole
 RECORD = 64
@@ -95,6 +98,8 @@ class Runner:
             attempt.give_up("canceled", "stopped before the worker started")
         except StagingFailed as exc:
             attempt.give_up(exc.code, str(exc))
+        except PluginError as exc:
+            attempt.give_up("internal", str(exc))
         except OSError as exc:
             code = "disk" if exc.errno in {errno.ENOSPC, errno.EDQUOT} else "internal"
             attempt.give_up(code, f"cannot prepare: {exc.strerror}")
@@ -122,7 +127,7 @@ class Runner:
             with attempt.interruptible():
                 places = {name: Path(place) for name, place in order.input_places.items()}
                 plan = attempts.read_plan(attempt.path, order)
-                stage_in(plan, order.inputs, places, FileTransport())
+                stage_in(plan, order.inputs, places, _transport(attempt, plan))
         cage = None if order.kill else self._enter_cage()
         held = cage.limit(order.resources, order.pids) if cage else frozenset[str]()
         attempt.mark(_enforced(order, held))
@@ -160,10 +165,13 @@ class Runner:
         places = {name: Path(place) for name, place in order.output_places.items()}
         until = time.monotonic() + order.outage.total_seconds()
         delay = 0.05
+        transport: Transport | None = None  # the same for all tries: it knows what has arrived
         while True:
             try:
+                plan = attempts.read_plan(attempt.path, order)
+                transport = transport or _transport(attempt, plan)
                 manifest = stage_out(
-                    attempts.read_plan(attempt.path, order),
+                    plan,
                     order.outputs,
                     places,
                     log=Path(attempt.path, "log"),
@@ -171,11 +179,11 @@ class Runner:
                     outcome=outcome,
                     started_at=attempt.seen.started_at,
                     ended_at=attempt.seen.ended_at,
-                    transport=FileTransport(),
+                    transport=transport,
                 )
                 lacking = [p for p in manifest.problems if p.code == "output-unavailable"]
                 problem = "; ".join(f"{p.name}: {p.message}" for p in lacking)
-            except StagingFailed as exc:
+            except (StagingFailed, PluginError) as exc:
                 problem = str(exc)
             if not problem or time.monotonic() > until or attempt.is_discarded():
                 return problem
@@ -187,6 +195,13 @@ class Runner:
         if self._group is not None:
             self._cage, self._group = cgroups.enter(f"{self._group}/{os.getpid()}"), None
         return self._cage
+
+
+def _transport(attempt: Tended, plan: TransferPlan) -> Transport:
+    order = attempt.order
+    return transport_for(
+        plan, outage=order.outage, newer=lambda: attempts.read_plan(attempt.path, order)
+    )
 
 
 def _outcome(ended: Ended) -> Outcome:
