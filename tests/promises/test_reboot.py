@@ -11,7 +11,7 @@ from tests.support import attempts_in, end_processes_of, in_role, kill, shell, s
 
 from longshore.backends.local import attempts, lines
 from longshore.backends.local.processes import boot_id
-from longshore.models import Fault, JobState, OutcomeKind
+from longshore.models import Fault, JobState, OutcomeKind, Output
 
 pytestmark = [
     pytest.mark.kill,
@@ -77,6 +77,23 @@ def test_a_job_that_ran_is_lost_and_whoever_has_its_pid_now_is_let_alone(
         assert b"".join(handle.logs()) == b"partial\n"
         until(lambda: not attempts_in(home), "the attempt to be removed")
     assert bystander.poll() is None
+
+
+def test_results_that_nobody_had_taken_are_none_after_it(
+    opened: Open, home: Path, tmp_path: Path
+) -> None:
+    """What the disk has of them may be shorter than what the worker wrote."""
+    written = tmp_path / "written"
+    script = f'echo whole > "$LS_OUTPUT_RESULT"; touch {written}; sleep 1000'
+    with opened(shell(script, outputs=[Output(name="result")])) as longshore:
+        handle = longshore.run("script")
+        until(written.exists, "the result")
+        until(lambda: handle.state is JobState.RUNNING, "the worker to be seen")
+    _reboot(home, {})
+    with opened() as longshore:
+        job = longshore.job(handle.id).wait(30)
+        assert job.state is JobState.FAILED
+        assert job.products == ()
 
 
 def test_jobs_that_waited_run_after_the_start(opened: Open, home: Path, tmp_path: Path) -> None:
