@@ -10,7 +10,7 @@ import attrs
 from longshore.registry import load_plugins
 from longshore_s3.settings import FsspecSettings, S3Settings
 
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 _LOADED = """
 import sys
 from longshore.registry import load_plugins

@@ -25,7 +25,7 @@ from longshore_s3.settings import S3Settings
 pytestmark = pytest.mark.anyio
 
 ORIGIN = "https://compute.example"
-DOCS = Path(__file__).parents[3] / "docs"
+DOCS = Path(__file__).parents[4] / "docs"
 #: what the documentation gives to pages of ``ORIGIN``
 RULES: list[dict[str, Any]] = [
     {
@@ -38,7 +38,7 @@ RULES: list[dict[str, Any]] = [
         "AllowedOrigins": ["*"],
         "AllowedMethods": ["GET"],
         "AllowedHeaders": ["*"],
-        "ExposeHeaders": ["ETag"],
+        "ExposeHeaders": ["ETag", "Content-Range"],
     },
 ]
 #: what the documentation gives to the service
