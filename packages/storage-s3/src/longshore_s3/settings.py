@@ -13,6 +13,7 @@ import attrs
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
 _REGION = re.compile(r"[a-z0-9-]{1,63}\Z")
 _SEGMENT = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
+_ADDRESS = re.compile(r"[0-9.]+\Z|.*:")
 _PREFIX = re.compile(rf"({_SEGMENT}(/{_SEGMENT})*)?\Z")
 
 
@@ -99,8 +100,14 @@ class S3Settings:
         """Check what belongs together.
 
         Raises:
-            ValueError: half a pair of credentials, or more than one way to them.
+            ValueError: half a pair of credentials, more than one way to them, or a bucket's name in
+                front of a bare address.
         """
+        if self.is_virtual:
+            for name in ("endpoint", "public_endpoint", "job_endpoint"):
+                host = urlsplit(getattr(self, name) or "").hostname
+                if host is not None and _ADDRESS.match(host):
+                    raise ValueError(f"'{name}' is an address: 'addressing' must be 'path' there")
         for one, other in (("access_key", "secret_key"), ("access_key_file", "secret_key_file")):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
                 raise ValueError(f"'{one}' and '{other}' belong together")

@@ -29,6 +29,8 @@ def built(**table: Any) -> S3Settings:
         ({"region": "EU Central"}, "region"),
         ({"prefix": "../up"}, "prefix"),
         ({"addressing": "hosted"}, "none of auto, path, virtual"),
+        ({"endpoint": "http://10.0.0.1", "addressing": "virtual"}, "'endpoint' is an address"),
+        ({"job_endpoint": "http://[::1]:80", "addressing": "virtual"}, "must be 'path' there"),
         ({"access_key": "hidden"}, "belong together"),
         ({"secret_key_file": "/hidden"}, "belong together"),
         ({"session_token": "hidden"}, "belongs to"),

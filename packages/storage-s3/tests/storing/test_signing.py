@@ -9,7 +9,7 @@ import botocore.auth
 import pytest
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as TheirCredentials
-from hypothesis import given, settings, strategies as st
+from hypothesis import assume, given, settings, strategies as st
 
 from longshore_s3.signing import Credentials, Place, Signer, place_of
 
@@ -78,6 +78,7 @@ def test_a_signature_is_botocores(
     query: dict[str, str],
     headers: dict[str, str],
 ) -> None:
+    assume("[" not in endpoint or not virtual)  # settings refuse it, and so do URLs
     signer = Signer(place_of(endpoint, "bucket", virtual=virtual), region)
     url = signer.sign(
         credentials, method, key, at=at, expires=expires, query=query.items(), headers=headers
