@@ -199,6 +199,8 @@ class _Handler(BaseHTTPRequestHandler):
         for chunk in _suffer(iter(lambda: answer.read(_CHUNK), b""), None if fault.up else fault):
             self.wfile.write(chunk)
             self._count(chunk)
+        if answer.length:  # the server went away: a client that is not told waits for the rest
+            raise _Reset
         if not fault.up and fault.at is None:
             self._after(fault)
 

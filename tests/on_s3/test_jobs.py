@@ -1,24 +1,22 @@
 """Whole jobs on S3: by ``longshore serve`` with the client, and by the embedded service."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import attrs
 import httpx2
 import pytest
-from tests.faultproxy import Asked, Fault, FaultProxy, fault_proxy
-from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server
-from tests.serving import SETTINGS, Service, end_everything, serving
+from tests.faultproxy import Asked, Fault, fault_proxy
+from tests.on_s3.ways import Serve, Ways
+from tests.s3 import SECRET_KEY
 from tests.support import until
 
 from longshore import Longshore
 from longshore.models import Input, InputKind, Output, OutputKind, Workflow
 from longshore_client import Client, JobFailed
+from longshore_client.errors import NotFound
 
-Serve = Callable[..., AbstractContextManager[Service]]
 SIZE = 40 * 1024**2
 DATA = random.Random(6).randbytes(SIZE)
 COPY = Workflow(
@@ -27,49 +25,6 @@ COPY = Workflow(
     inputs={"text": Input(name="text", kind=InputKind.FILE, max_size=64 * 1024**2)},
     outputs={"copy": Output(name="copy", kind=OutputKind.FILE, max_size=64 * 1024**2)},
 )
-
-
-@attrs.frozen
-class Ways:
-    """What goes between the service and the bucket, the jobs and the bucket, and to the service."""
-
-    of_service: FaultProxy
-    of_jobs: FaultProxy
-
-
-@pytest.fixture
-def ways(s3_server: S3Server) -> Iterator[Ways]:
-    with fault_proxy(s3_server.endpoint) as one, fault_proxy(s3_server.endpoint) as other:
-        yield Ways(one, other)
-
-
-@pytest.fixture
-def storage(ways: Ways, s3_server: S3Server, bucket: str) -> dict[str, str]:
-    return {
-        "plugin": "s3",
-        "bucket": bucket,
-        "endpoint": ways.of_service.url,
-        "job_endpoint": ways.of_jobs.url,
-        "public_endpoint": s3_server.endpoint,
-        "access_key": ACCESS_KEY,
-        "secret_key": SECRET_KEY,
-    }
-
-
-@pytest.fixture
-def serve(tmp_path: Path, storage: dict[str, str]) -> Iterator[Serve]:
-    """Start the service with its storage on S3."""
-
-    @contextmanager
-    def start(more: Mapping[str, str] | None = None, **known: str) -> Iterator[Service]:
-        lines = [f'{name} = "{text}"' for name, text in storage.items() if "secret" not in name]
-        settings = "\n".join([SETTINGS, "[storage]", *lines, ""])
-        environment = {"LONGSHORE_STORAGE__SECRET_KEY": storage["secret_key"], **(more or {})}
-        with serving(tmp_path, settings=settings, environment=environment, **known) as service:
-            yield service
-
-    yield start
-    end_everything(tmp_path)
 
 
 def test_no_byte_of_a_job_goes_through_the_service(
@@ -152,6 +107,75 @@ def test_results_that_could_not_be_stored_in_time_are_said_to_be_lost(
         with pytest.raises(JobFailed) as failed:
             job.result()
         assert failed.value.reason_code == "manifest-missing"
+
+
+OUTPUTS = """\
+id = "write"
+command = ["/bin/sh", "-c", "head -c $LS_PARAM_COUNT /dev/zero > {outputs.said}"]
+[parameters]
+type = "object"
+[parameters.properties.count]
+type = "integer"
+[outputs.said]
+kind = "file"
+max_size = "1 MiB"
+[resources]
+memory = "256 MiB"
+"""
+
+
+@pytest.fixture
+def writing(serve: Serve, tmp_path: Path) -> Iterator[Client]:
+    """A client of a service whose workflow writes as many bytes as it is told."""
+    (tmp_path / "workflows").mkdir()
+    (tmp_path / "workflows" / "write.toml").write_text(OUTPUTS)
+    with serve() as service, Client(service.url, service.consumer()) as client:
+        yield client
+
+
+def test_an_empty_output_is_one(writing: Client) -> None:
+    job = writing.run("write", parameters={"count": 0})
+    assert job.result()["said"].read_bytes() == b""
+
+
+def test_an_output_beyond_what_was_declared_is_named_and_not_stored(
+    writing: Client, s3_client: Any, bucket: str
+) -> None:
+    job = writing.run("write", parameters={"count": 1024**2 + 1})
+    with pytest.raises(JobFailed) as failed:
+        job.result()
+    assert failed.value.reason_code == "output-too-large"
+    assert not [key for key in keys(s3_client, bucket) if f"{job.id}/outputs/" in key]
+
+
+def test_a_result_that_somebody_removed_from_the_bucket_is_not_found(
+    writing: Client, s3_client: Any, bucket: str, tmp_path: Path
+) -> None:
+    job = writing.run("write", parameters={"count": 5})
+    output = job.result()["said"]
+    (key,) = [key for key in keys(s3_client, bucket) if f"{job.id}/outputs/" in key]
+    s3_client.delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(NotFound):
+        output.save(tmp_path / "out")
+    assert not (tmp_path / "out" / "said").exists()
+
+
+def test_an_input_that_somebody_removed_from_the_bucket_is_named(
+    serve: Serve, s3_client: Any, bucket: str
+) -> None:
+    with serve() as service, Client(service.url, service.consumer()) as client:
+        job = client.submit({"workflow": "hello", "inputs": {"text": {"upload": {"size": 4}}}})
+        job.put_input("text", b"data")
+        (key,) = [key for key in keys(s3_client, bucket) if f"{job.id}/inputs/" in key]
+        s3_client.delete_object(Bucket=bucket, Key=key)
+        job.start()
+        with pytest.raises(JobFailed) as failed:
+            job.result()
+    assert failed.value.reason_code == "input-unavailable"
+
+
+def keys(s3_client: Any, bucket: str) -> list[str]:
+    return [one["Key"] for one in s3_client.list_objects_v2(Bucket=bucket).get("Contents", ())]
 
 
 @pytest.mark.kill

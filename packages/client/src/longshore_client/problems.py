@@ -2,6 +2,7 @@
 
 import email.utils
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -44,6 +45,16 @@ _BY_STATUS: Mapping[int, type[LongshoreError]] = {
     503: errors.RetryError,
     504: errors.GatewayFailed,
 }
+#: what S3 calls its errors, where the status alone says too little
+_BY_STORAGE_CODE: Mapping[str, type[LongshoreError]] = {
+    "BadDigest": errors.Broken,
+    "IncompleteBody": errors.Broken,
+    "RequestTimeout": errors.Broken,
+    "InternalError": errors.RetryError,
+    "OperationAborted": errors.RetryError,
+    "EntityTooLarge": errors.TooLarge,
+}
+_STORAGE_ERROR = re.compile(rb"<Code>(\w+)</Code>(?:\s*<Message>([^<]*)</Message>)?")
 _HINTS: Mapping[type[LongshoreError], str] = {
     errors.Unauthenticated: "get a token from the provider and use `longshore login`",
     errors.GatewayFailed: "try again later; tell the provider if it stays so",
@@ -57,10 +68,17 @@ def error_of(response: httpx2.Response) -> LongshoreError:
     A body that is no problem document still gives an error of the right kind.
     """
     document = _document(response)
+    storage = _STORAGE_ERROR.search(response.content[:_MAX_TEXT]) if not document else None
     kind = _kind(str(document.get("code", "")), response.status_code)
     message = document.get("detail") or document.get("title")
+    if not message:
+        message = f"{response.request.url.host} answers {response.status_code}"
+    if storage:
+        code, said = (it.decode("utf-8", "replace") for it in storage.groups(b""))
+        message += f", {code}: {said}" if said else f", {code}"
+        kind = _BY_STORAGE_CODE.get(code, kind)
     error = kind(
-        str(message or f"{response.request.url.host} answers {response.status_code}")[:_MAX_TEXT],
+        str(message)[:_MAX_TEXT],
         code=str(document.get("code") or ""),
         hint=str(document.get("hint") or _HINTS.get(kind, "")),
     )

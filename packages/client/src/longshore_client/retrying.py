@@ -87,6 +87,8 @@ class Trial:
         return error.retry_after + pause if error.retry_after else pause
 
     def _count(self, error: LongshoreError, seconds: float) -> None:
+        if error.tries > 1:  # a part of this work was tried often enough, and says so
+            return
         error.tries = self._tries
         if self._tries > 1:
             error.message += f" (tried {self._tries} times in {seconds:.0f} s)"

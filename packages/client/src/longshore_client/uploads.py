@@ -1,17 +1,19 @@
 """Carry an input to where the server says: in parts, several at once, resumed after a break.
 
 The server knows which parts it has. Whatever went wrong, the way on is the same: ask what is
-missing, and send that.
+missing, and send that. A storage other than our server is told the MD5 of each part, and refuses
+other bytes; ours answers with a sha256.
 """
 
 import hashlib
-import re
+from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import anyio.to_thread
 
 from longshore_client.errors import (
+    Again,
     Broken,
     ChecksumMismatch,
     Denied,
@@ -23,13 +25,13 @@ from longshore_client.errors import (
 from longshore_client.parallel import each
 from longshore_client.session import Advance, Json
 from longshore_client.sources import Source
+from longshore_client.tags import MD5, SHA256, checksum_in, is_meaningless, method_for
 from longshore_client.transport import Transport, path
 
 PARALLEL = 4
 _CHUNK = 1024**2
 #: seconds; a part is answered when it has been written and its checksum made
 _PART_LIMIT = 120.0
-_SHA256 = re.compile(r'"?([0-9a-f]{64})"?\Z')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,9 +108,11 @@ class _Sending:
         self._trial = transport.trial()
         self._told = 0
         self._ours: set[int] = set()
+        self._are_tags_checksums = True
 
     async def run(self, upload: Json | None) -> None:
         sent: list[Json] = []
+        is_all_there = False
         while True:
             try:
                 if upload is None:
@@ -116,8 +120,12 @@ class _Sending:
                     if about["state"] == "received":
                         return self._tell(self._source.size)
                     upload, sent = about["upload"], about["sent"]
-                await self._send_missing(upload or {"parts": []}, sent)
-                return await self._complete()
+                    # and not a part of it is listed where only the completion's answer was lost
+                    is_all_there = upload is None and not sent
+                if not is_all_there:
+                    await self._send_missing(upload or {"parts": []}, sent)
+                await self._complete()
+                return self._tell(self._source.size)
             except LongshoreError as error:
                 await self._transport.pause(self._trial, error)
                 upload = None
@@ -125,30 +133,36 @@ class _Sending:
     async def _send_missing(self, upload: Json, sent: Sequence[Json]) -> None:
         parts = layout(upload, self._source.size, sent)
         there = [part for part in parts if part.etag]
-        await anyio.to_thread.run_sync(self._check, there)
-        self._tell(sum(part.size for part in there))
         missing = [part for part in parts if not part.etag]
-        await each(missing, self._send, min(PARALLEL, len(missing)))
+        other = await anyio.to_thread.run_sync(self._first_other, there)
+        self._tell(sum(part.size for part in there))
+        if other is not None and missing:  # the answer shows whether tags say anything
+            await self._send(missing.pop(0))
+        if other is not None and self._are_tags_checksums:
+            raise ChecksumMismatch(
+                f"part {other.number}, which was sent earlier, is not of the same file",
+                hint="cancel the job and submit it anew",
+            )
+        await each(missing, self._send, min(PARALLEL, len(missing)), is_fatal=_is_fatal)
 
-    def _check(self, there: Sequence[Part]) -> None:
-        """Look whether the parts that an earlier process sent are bytes of this file.
+    def _first_other(self, there: Sequence[Part]) -> Part | None:
+        """Return a part that an earlier process sent and that is not of this file, by its tag.
 
-        Raises:
-            ChecksumMismatch: one is not; mixing both would make an input that nobody has.
+        Mixing both would make an input that nobody has.
         """
         for part in there:
-            tag = _SHA256.match(part.etag)
-            if part.number in self._ours or tag is None:
-                continue
-            sha256 = hashlib.sha256()
-            for at in range(part.start, part.start + part.size, _CHUNK):
-                wanted = min(_CHUNK, part.start + part.size - at)
-                sha256.update(self._source.read(at, wanted))
-            if tag[1] != sha256.hexdigest():
-                raise ChecksumMismatch(
-                    f"part {part.number}, which was sent earlier, is not of the same file",
-                    hint="cancel the job and submit it anew",
-                )
+            said = checksum_in(part.etag)
+            if part.number not in self._ours and said is not None:
+                digest = hashlib.new(said.method, usedforsecurity=False)
+                self._read_into(digest, part)
+                if digest.hexdigest() != said.value:
+                    return part
+                self._ours.add(part.number)  # as good as: it need not be read again
+        return None
+
+    def _read_into(self, digest: "hashlib._Hash", part: Part) -> None:
+        for at in range(part.start, part.start + part.size, _CHUNK):
+            digest.update(self._source.read(at, min(_CHUNK, part.start + part.size - at)))
 
     def _tell(self, total: int) -> None:
         """Bring the progress to ``total``: what a broken try sent may have to be sent again."""
@@ -156,40 +170,52 @@ class _Sending:
         self._told = total
 
     async def _send(self, part: Part) -> None:
-        sha256 = hashlib.sha256()
-
-        def read(at: int, wanted: int) -> bytes:
-            chunk = self._source.read(at, wanted)
-            sha256.update(chunk)
-            return chunk
-
-        async def content() -> AsyncIterator[bytes]:
-            at = part.start
-            while at < part.start + part.size:
-                wanted = min(_CHUNK, part.start + part.size - at)
-                chunk = await anyio.to_thread.run_sync(read, at, wanted)
-                if not chunk:
-                    raise ChecksumMismatch("the file became shorter while it was sent")
-                at += len(chunk)
-                yield chunk
-                self._progress(len(chunk))
-                self._told += len(chunk)
-
+        method = method_for(str(part.request["url"]))
+        digest = hashlib.new(method, usedforsecurity=False)
+        headers = {"Content-Length": str(part.size)}
+        if method == MD5:  # said before the bytes, which are therefore read twice
+            await anyio.to_thread.run_sync(self._read_into, digest, part)
+            headers["Content-MD5"] = b64encode(digest.digest()).decode()
         exchange = self._transport.signed(
             part.request,
-            headers={"Content-Length": str(part.size)},
-            content=content(),
+            headers=headers,
+            content=self._content(part, digest if method == SHA256 else None),
             limit=_PART_LIMIT,
         )
         try:
             async with self._transport.open(exchange) as response:
-                tag = _SHA256.match(response.headers.get("etag", ""))
+                said = checksum_in(response.headers.get("etag", ""))
+                if is_meaningless(response.headers):
+                    self._are_tags_checksums = False
         except (Denied, NotFound) as exc:
-            raise Expired(f"the upload was refused: {exc.message}") from exc
-        if tag and tag[1] != sha256.hexdigest():
-            raise Broken("the bytes were changed on their way")
+            hint = exc.hint or "tell the provider if it stays so"
+            raise Expired(f"the upload was refused: {exc.message}", hint=hint) from exc
+        if said and self._are_tags_checksums:
+            if said.method != method:
+                digest = hashlib.new(said.method, usedforsecurity=False)
+                await anyio.to_thread.run_sync(self._read_into, digest, part)
+            if said.value != digest.hexdigest():
+                raise Broken("the bytes were changed on their way")
         self._ours.add(part.number)
         self._trial.progressed()
+
+    async def _content(self, part: Part, digest: "hashlib._Hash | None") -> AsyncIterator[bytes]:
+        """Yield the bytes of a part as they are sent, and add them to ``digest``."""
+        at, end = part.start, part.start + part.size
+        while at < end:
+            chunk = await anyio.to_thread.run_sync(self._read, at, min(_CHUNK, end - at), digest)
+            if not chunk:
+                raise ChecksumMismatch("the file became shorter while it was sent")
+            at += len(chunk)
+            yield chunk
+            self._progress(len(chunk))
+            self._told += len(chunk)
+
+    def _read(self, at: int, size: int, digest: "hashlib._Hash | None") -> bytes:
+        chunk = self._source.read(at, size)
+        if digest is not None:
+            digest.update(chunk)
+        return chunk
 
     async def _complete(self) -> None:
         """Say that all is there; the server checks it, and the next try sends what is not."""
@@ -198,3 +224,8 @@ class _Sending:
             await self._transport.json("POST", self._route + "/complete", body, repeatable=True)
         except NotFound as exc:
             raise Broken(f"the upload did not arrive: {exc.message}") from exc
+
+
+def _is_fatal(error: Exception) -> bool:
+    """Say whether no other part need be sent any more."""
+    return not isinstance(error, LongshoreError) or error.again is Again.NEVER

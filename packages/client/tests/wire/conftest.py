@@ -28,6 +28,7 @@ class Fault:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     body: dict[str, Any] = field(default_factory=dict)
+    text: bytes = b""
     #: bytes of the request's body that are read, or of the answer's that are sent, before the cut
     cut: int | None = None
     times: int = 1
@@ -58,6 +59,10 @@ class Provider:
         self.size = PART
         self.single = False
         self.blob_base = ""
+        self.blob_path = "/blobs/in"
+        #: what is said of a part: its tag, and headers of the storage
+        self.tag: Callable[[bytes], str] = lambda part: hashlib.sha256(part).hexdigest()
+        self.blob_headers: dict[str, str] = {}
         self.output = b""
         self.claimed: str | None = None
         self.events: list[dict[str, Any]] = []
@@ -97,7 +102,8 @@ class Provider:
 
     def _request(self, number: int) -> dict[str, Any]:
         headers = {"X-Signed": "yes"}
-        return {"method": "PUT", "url": f"{self.blob_base}/blobs/in/{number}", "headers": headers}
+        url = f"{self.blob_base}{self.blob_path}/{number}"
+        return {"method": "PUT", "url": url, "headers": headers}
 
     def outputs(self) -> list[dict[str, Any]]:
         sha256 = self.claimed or hashlib.sha256(self.output).hexdigest()
@@ -133,6 +139,8 @@ class Handler(BaseHTTPRequestHandler):
         seen.body = self.rfile.read(length)
         if len(seen.body) < length:  # the client went away
             return self._drop()
+        if fault is not None and fault.text:
+            return self._bytes(fault.status, fault.text, **fault.headers)
         if fault is not None:
             return self._json(fault.status, fault.body, **fault.headers)
         return self._route(seen)
@@ -168,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         elif parts.path == f"{job}/logs":
             start = int(parse_qs(parts.query).get("start", ["0"])[0])
             self._bytes(200, self.provider.log[start:], cut)
-        elif parts.path.startswith("/blobs/"):
+        elif parts.path.startswith(("/blobs/", "/v1/blobs/")):
             self._blob(seen, cut)
         elif parts.path.startswith(f"{job}/inputs/"):
             self._input(seen)
@@ -221,11 +229,13 @@ class Handler(BaseHTTPRequestHandler):
             return self._json(200, provider.job())
         there = dict(provider.parts)  # other connections still bring parts
         sent = [
-            {"number": n, "size": len(it), "etag": hashlib.sha256(it).hexdigest()}
+            {"number": n, "size": len(it), "etag": provider.tag(it)}
             for n, it in sorted(there.items())
         ]
-        upload = None if provider.input_state == "received" else provider.upload(there)
         state = provider.input_state
+        upload = provider.upload(there) if state == "missing" else None
+        if state == "uploaded":  # the storage has made it one object, which has no parts
+            sent = []
         return self._json(200, {"name": "data", "state": state, "sent": sent, "upload": upload})
 
     def _blob(self, seen: Seen, cut: int | None) -> None:
@@ -233,7 +243,8 @@ class Handler(BaseHTTPRequestHandler):
         if seen.method == "PUT":
             number = int(seen.path.rsplit("/", 1)[1])
             provider.parts[number] = seen.body
-            return self._json(200, None, ETag=f'"{hashlib.sha256(seen.body).hexdigest()}"')
+            tag = f'"{provider.tag(seen.body)}"'
+            return self._json(200, None, ETag=tag, **provider.blob_headers)
         first, last = seen.headers["range"].removeprefix("bytes=").split("-")
         content = provider.output[int(first) : int(last) + 1]
         whole = len(provider.output)

@@ -79,7 +79,7 @@ def test_map_with_one_set_of_parameters_too_many_is_an_error() -> None:
 def test_waiting_holds_the_line_and_ends_with_the_job(provider: Any, client: Client) -> None:
     job = client.job(JOB_ID)
     with pytest.raises(TimeoutError):
-        job.wait(0.05)
+        job.wait(0.5)
     provider.finish()
     assert job.wait(5).state == "SUCCEEDED"
     held = [it for it in provider.seen if "prefer" in it.headers]

@@ -1,15 +1,33 @@
 """Uploads: only what is missing is sent, whatever breaks, and the token stays with the server."""
 
+import base64
+import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from longshore_client import Client
-from longshore_client.errors import ChecksumMismatch, DataRefused, RetryError, TooLarge
+from longshore_client import Client, uploads
+from longshore_client.errors import (
+    ChecksumMismatch,
+    DataRefused,
+    Expired,
+    RetryError,
+    TooLarge,
+)
 from longshore_client.uploads import layout
 
 PART = 1024 * 1024
+KMS = {"x-amz-server-side-encryption": "aws:kms"}
+
+
+def md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def storage_error(code: str, message: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>{message}</Message></Error>".encode()
 
 
 def sent(provider: Any) -> bytes:
@@ -117,6 +135,89 @@ def test_bytes_that_change_on_their_way_are_sent_again(
     upload()
     assert sent(provider) == data.read_bytes()
     assert len(provider.requests("PUT", "/blobs/in/1")) == 2
+
+
+def test_a_storage_is_told_the_md5_of_each_part_and_our_server_is_not(
+    provider: Any, upload: Any, data: Path
+) -> None:
+    provider.tag = md5
+    upload()
+    for it in provider.requests("PUT", "/blobs"):
+        assert base64.b64decode(it.headers["content-md5"]).hex() == md5(it.body)
+    provider.blob_path = "/v1/blobs/in"
+    provider.parts.clear()
+    provider.input_state = "missing"
+    upload(key="again")
+    assert sent(provider) == data.read_bytes()
+    assert not [it for it in provider.requests("PUT", "/v1/blobs") if "content-md5" in it.headers]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 400, "text": storage_error("BadDigest", "not these")},
+        {"status": 500, "text": storage_error("InternalError", "please try again")},
+        {"status": 200, "headers": {"ETag": f'"{"0" * 32}"'}},
+    ],
+)
+def test_what_a_storage_did_not_take_as_it_was_is_sent_again(
+    provider: Any, upload: Any, data: Path, fault: dict[str, Any]
+) -> None:
+    provider.tag = md5
+    provider.fail("PUT", "/blobs/in/2", **fault)
+    upload()
+    assert sent(provider) == data.read_bytes()
+    assert len(provider.requests("PUT", "/blobs/in/2")) == 2
+
+
+def test_control_without_a_look_at_the_tags_a_changed_part_would_be_taken(
+    provider: Any, upload: Any, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "checksum_in", lambda _: None)
+    provider.fail("PUT", "/blobs/in/2", status=200, headers={"ETag": f'"{"0" * 32}"'})
+    upload()
+    assert sent(provider) != data.read_bytes()
+
+
+def test_what_a_storage_says_of_its_refusal_is_said(provider: Any, upload: Any) -> None:
+    text = storage_error("InvalidAccessKeyId", "The key does not exist.")
+    provider.fail("PUT", "/blobs/in/", status=403, text=text, times=1000)
+    with pytest.raises(Expired, match=r"answers 403, InvalidAccessKeyId: The key does not exist."):
+        upload()
+
+
+def test_tags_of_an_encrypting_storage_are_not_taken_for_checksums(
+    provider: Any, upload: Any, data: Path
+) -> None:
+    """Each is another one, also of the same bytes, and looks like an MD5."""
+    count = itertools.count()
+    provider.tag = lambda _: f"{next(count):032x}"
+    provider.blob_headers = KMS
+    provider.parts[2] = data.read_bytes()[PART : 2 * PART]  # of an earlier process
+    provider.keys["monday"] = "any"
+    upload(key="monday")
+    assert sent(provider) == data.read_bytes()
+    assert not provider.requests("PUT", "/blobs/in/2")
+
+
+def test_an_upload_whose_completion_was_cut_off_is_completed_and_not_sent_again(
+    provider: Any, client: Client, data: Path
+) -> None:
+    provider.input_state = "uploaded"
+    told: list[int] = []
+    client.job("01k9x3v0c8e6h4y2t7r5w1q9za").put_input("data", data, progress=told.append)
+    assert provider.input_state == "received"
+    assert not provider.requests("PUT", "/blobs")
+    assert sum(told) == data.stat().st_size
+
+
+def test_one_part_that_fails_does_not_break_those_beside_it(
+    provider: Any, upload: Any, data: Path
+) -> None:
+    provider.fail("PUT", "/blobs/in/1", status=503)
+    upload()
+    assert sent(provider) == data.read_bytes()
+    assert len(provider.requests("PUT", "/blobs")) == 5
 
 
 def test_the_token_goes_to_the_server_and_nowhere_else(provider: Any, upload: Any) -> None:
