@@ -159,7 +159,7 @@ def test_a_skip_fails_the_run_where_skips_are_refused(tmp_path: Path) -> None:
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-q", *options],
             cwd=tmp_path,
-            env={**os.environ, "LONGSHORE_REFUSE_SKIPS": refuse},
+            env={**os.environ, "LONGSHORE_REFUSE_SKIPS": refuse, "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=False,

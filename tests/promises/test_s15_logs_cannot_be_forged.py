@@ -15,6 +15,7 @@ from longshore.errors import StorageUnavailable
 from longshore.settings import LogForm
 from longshore_api import logging_setup
 from longshore_api.gate import Gate
+from longshore_api.limiting import Crowd
 from longshore_api.logging_setup import logging_to, make_handler, set_up
 from longshore_api.metrics import Tally
 from longshore_api.redaction import redact_text
@@ -94,7 +95,7 @@ def test_a_request_that_fails_is_one_event(text: str, kind: type[Exception]) -> 
 
     async def ask() -> None:
         scope = {"type": "http", "method": "GET", "path": path, "headers": [], "state": {}}
-        provider = SimpleNamespace(url=PublicUrl("http://x", ""), tally=Tally())
+        provider = SimpleNamespace(url=PublicUrl("http://x", ""), tally=Tally(), crowd=Crowd(1))
         await Gate(fail, provider)(scope, _nothing, _ignore)  # type: ignore[arg-type]  # all that a gate needs here
 
     with logging_to(LogForm.JSON, stream):
