@@ -19,6 +19,8 @@ from tests.support import PATIENCE, small_disk, started, until, zombies_below
 from longshore.models import OutcomeKind
 from longshore.staging import files
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1024**2
 
 

@@ -79,6 +79,14 @@ def test_bytes_of_any_kind_are_nothing(look: Look, content: bytes) -> None:
     assert look(content) is None
 
 
+def test_the_rest_of_a_line_that_was_broken_in_two_is_not_believed(look: Look) -> None:
+    broken = sealed(ENDED, KEY).replace(b",", b"\n", 1)
+    end = look(sealed(WAITING) + sealed(RUNNING, KEY) + broken, KEY)
+    assert end is not None
+    assert end.outcome is not None
+    assert end.outcome.kind is OutcomeKind.LOST
+
+
 @same_directory
 @given(st.integers(0, 10**6), st.integers(1, 255))
 def test_an_end_of_which_one_byte_was_changed_is_not_believed(

@@ -27,7 +27,7 @@ from longshore_mover import sending
 from longshore_mover.fetching import RANGE
 from longshore_mover.transport import HttpTransport
 
-pytestmark = pytest.mark.kill
+pytestmark = [pytest.mark.kill, pytest.mark.thorough]
 
 DATA = random.Random(10).randbytes(4 * MIB)
 LARGE = random.Random(3).randbytes(16 * MIB)  # two ranges of one size

@@ -25,6 +25,8 @@ from tests.support import until
 from longshore.models import Input, InputKind, OutcomeKind, Output, OutputKind
 from longshore.staging import files
 
+pytestmark = pytest.mark.thorough
+
 DATA = os.urandom(5 * MIB)
 RESULT = Output(name="result", max_size=20 * MIB)
 COPY = "cat in/0/text > out/result; echo said"

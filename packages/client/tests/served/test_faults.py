@@ -12,6 +12,8 @@ import httpx2
 import pytest
 from tests.support import until
 
+pytestmark = pytest.mark.thorough
+
 MIB = 1024**2
 
 

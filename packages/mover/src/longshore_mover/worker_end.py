@@ -255,8 +255,8 @@ def _records(content: bytes, name: str, key: str) -> Iterator[_Record]:
 def _unseal(line: bytes, owner: bytes, key: bytes) -> bytes:
     """Return the body of a line; nothing when it is not whole, not ours or not sealed with it."""
     # a worker may have left anything before it, or cut the file short: then there are zeros
-    rest = line.rpartition(b'["%b",' % owner)[2]
-    if not rest.endswith(b"]"):
+    _, begun, rest = line.rpartition(b'["%b",' % owner)
+    if not begun or not rest.endswith(b"]"):
         return b""
     proof, _, content = rest[:-1].partition(b",")
     if key:
