@@ -39,7 +39,7 @@ from longshore.quantities import format_size, parse_size
 from longshore.storages.local import LocalStorage
 from longshore.transfer import UploadReceipt
 from longshore_api.blobs import Blobs
-from longshore_api.blobs.protocol import LendingProtocol
+from longshore_api.connection import Connection
 
 KEY = "benchmark/tenant/job/inputs/large"
 OURS, BARE, HASHING = "ours", "bare server", "bare server with sha256"
@@ -106,7 +106,7 @@ def ours(listening: socket.socket, directory: Path) -> None:
         await send({"type": "http.response.body", "body": b""})
 
     config = uvicorn.Config(
-        app, http=LendingProtocol, loop="none", ws="none", lifespan="off", log_level="warning"
+        app, http=Connection, loop="none", ws="none", lifespan="off", log_level="warning"
     )
     collect_rarely()
     anyio.run(uvicorn.Server(config).serve, [listening], backend_options={"use_uvloop": True})
