@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
+from tests.answering import answering
 
 _CHUNK = 64 * 1024
 
@@ -99,14 +100,8 @@ class FaultProxy:
 def fault_proxy(upstream: str) -> Iterator[FaultProxy]:
     """Stand in front of ``upstream`` (``http://HOST:PORT``)."""
     proxy = FaultProxy(upstream)
-    thread = threading.Thread(target=proxy.server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with answering(proxy.server):
         yield proxy
-    finally:
-        proxy.server.shutdown()
-        proxy.server.server_close()
-        thread.join()
 
 
 def _handler(proxy: FaultProxy) -> type[BaseHTTPRequestHandler]:

@@ -4,13 +4,13 @@ import contextlib
 import json
 import shutil
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import attrs
+from tests.answering import answering
 from tests.support import until
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -86,13 +86,8 @@ class _Handler(BaseHTTPRequestHandler):
 def portal() -> Iterator[Portal]:
     """Serve the page from an origin of its own."""
     handler = type("Bound", (_Handler,), {})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        made = Portal(origin=f"http://127.0.0.1:{server.server_address[1]}")
-        handler.portal = made  # type: ignore[attr-defined]  # as its class has it
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-        thread.start()
-        try:
-            yield made
-        finally:
-            server.shutdown()
-            thread.join()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    made = Portal(origin=f"http://127.0.0.1:{server.server_address[1]}")
+    handler.portal = made  # type: ignore[attr-defined]  # as its class has it
+    with answering(server):
+        yield made

@@ -5,7 +5,6 @@ Both keep uploads apart from objects: nothing is readable before ``commit``.
 
 import hashlib
 import json
-import threading
 import uuid
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
 import attrs
+from tests.answering import answering
 
 from longshore.transfer import PlannedInput, SignedRequest, SignedUpload
 
@@ -204,14 +204,8 @@ def _handler(storage: Objects) -> type[BaseHTTPRequestHandler]:
 def served() -> Iterator[Objects]:
     """Serve an empty storage."""
     storage = Objects()
-    thread = threading.Thread(target=storage.server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    try:
+    with answering(storage.server):
         yield storage
-    finally:
-        storage.server.shutdown()
-        storage.server.server_close()
-        thread.join()
 
 
 @attrs.define

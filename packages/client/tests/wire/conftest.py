@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from tests.answering import answering
 
 from longshore_client import Client, Retry
 
@@ -279,13 +280,9 @@ def provider() -> Iterator[Provider]:
     handler = type("Bound", (Handler,), {"provider": provider})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
     provider.url = provider.blob_base = f"http://127.0.0.1:{server.server_address[1]}"  # type: ignore[attr-defined]
-    yield provider
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    with answering(server):
+        yield provider
 
 
 @pytest.fixture

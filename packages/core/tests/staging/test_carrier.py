@@ -128,6 +128,17 @@ def problems(manifest: Manifest) -> dict[str, str]:
     return {problem.name: problem.code for problem in manifest.problems}
 
 
+class Recording(FileTransport):
+    """Remembers in which order uploads were sent."""
+
+    def __init__(self) -> None:
+        self.order: list[str] = []
+
+    def send(self, upload: SignedUpload, source: BinaryIO, *, max_size: int) -> UploadReceipt:
+        self.order.append(upload.ticket_id)
+        return super().send(upload, source, max_size=max_size)
+
+
 class Failing(FileTransport):
     """A storage that fails for one upload, or for every fetch."""
 
@@ -244,19 +255,11 @@ class TestStageOut:
         assert entry.sha256 == hashlib.sha256(b"{}").hexdigest()
 
     def test_the_manifest_is_sent_after_all_else(self, attempt: Attempt) -> None:
-        order: list[str] = []
-
-        class Recording(FileTransport):
-            def send(
-                self, upload: SignedUpload, source: BinaryIO, *, max_size: int
-            ) -> UploadReceipt:
-                order.append(upload.ticket_id)
-                return super().send(upload, source, max_size=max_size)
-
+        recording = Recording()
         for name in ("a", "b"):
             attempt.place(name).write_bytes(b"")
-        attempt.stage_out(Output(name="a"), Output(name="b"), transport=Recording())
-        assert order == ["a", "b", "log", "manifest"]
+        attempt.stage_out(Output(name="a"), Output(name="b"), transport=recording)
+        assert recording.order == ["a", "b", "log", "manifest"]
 
     def test_a_directory_is_packed(self, attempt: Attempt) -> None:
         attempt.place("tree").mkdir()
@@ -320,18 +323,10 @@ class TestStageOut:
         assert attempt.stored("log") is None
 
     def test_the_log_is_sent_first_where_the_time_may_not_be_enough(self, attempt: Attempt) -> None:
-        order: list[str] = []
-
-        class Recording(FileTransport):
-            def send(
-                self, upload: SignedUpload, source: BinaryIO, *, max_size: int
-            ) -> UploadReceipt:
-                order.append(upload.ticket_id)
-                return super().send(upload, source, max_size=max_size)
-
+        recording = Recording()
         attempt.place("a").write_bytes(b"")
-        attempt.stage_out(Output(name="a"), transport=Recording(), log_first=True)
-        assert order == ["log", "a", "manifest"]
+        attempt.stage_out(Output(name="a"), transport=recording, log_first=True)
+        assert recording.order == ["log", "a", "manifest"]
 
     def test_a_directory_exchanged_for_a_link_on_the_way_to_an_output_is_not_followed(
         self, attempt: Attempt
