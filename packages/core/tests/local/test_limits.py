@@ -60,6 +60,24 @@ async def test_a_fork_bomb_stays_in_its_box_and_goes_with_the_attempt(
         await backend.remove(ref)
 
 
+@pytest.mark.anyio
+async def test_a_sweep_leaves_the_groups_of_a_runner_that_lives(both: Any, groups: None) -> None:
+    if (cgroups.ROOT / "cgroup.controllers").exists():
+        pytest.skip("only version 1 has groups that wait for their members")
+    async with both.open() as backend:
+        ref = await both.submit(backend, "echo ready; sleep 60")
+        await both.started(backend, ref)
+        found = {
+            name: list((cgroups.ROOT / name).glob(f"{cgroups.PARENT}/*/{both.runner(ref)}"))
+            for name in ("memory", "pids", "cpu")
+        }
+        cgroups.sweep()
+        assert {name: [path.exists() for path in paths] for name, paths in found.items()} == {
+            "memory": [True], "pids": [True], "cpu": [True],
+        }  # fmt: skip
+        await backend.remove(ref)
+
+
 def test_version_2_files_are_written_where_version_2_is_mounted(tmp_path: Path) -> None:
     # a directory that looks like it: this shows what is written, not what a kernel makes of it
     (tmp_path / "cgroup.controllers").write_text("cpu memory pids\n")

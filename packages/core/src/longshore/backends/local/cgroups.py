@@ -20,7 +20,8 @@ ROOT = Path("/sys/fs/cgroup")
 PARENT = "longshore"
 _PERIOD = 100_000
 #: what is held by a group, and the kernel's controller for it
-_CONTROLLERS = {"memory": "memory", "cpu": "cpu", "pids": "pids"}
+#: (the processors last: a group of version 1 without members may still be waited for there)
+_CONTROLLERS = {"memory": "memory", "pids": "pids", "cpu": "cpu"}
 #: files to write, in order; with a "?" a failure does not count (no swap accounting)
 _V1 = {
     "memory": ("?memory.memsw.limit_in_bytes=-1", "memory.limit_in_bytes={memory}",
@@ -82,7 +83,8 @@ class Cage:
 
     def remove(self) -> None:
         """Remove the groups; those that still have members stay."""
-        _remove(self.paths.values())
+        for path in self.paths.values():
+            _remove([path])
 
 
 def enter(group: str, root: Path = ROOT) -> Cage | None:
@@ -133,12 +135,20 @@ def _make_v2(group: str, root: Path) -> Cage | None:
 
 def sweep(root: Path = ROOT) -> None:
     """Remove what runners left that were killed, of any installation; what has members stays."""
-    for base in (root, *(root / controller for controller in _CONTROLLERS.values())):
-        with contextlib.suppress(OSError):
-            for tag in (base / PARENT).iterdir():
-                if tag.is_dir():
-                    _remove([path for path in tag.iterdir() if path.is_dir()])
-                    _remove([tag])
+    bases = (root, *(root / controller for controller in _CONTROLLERS.values()))
+    tags = {tag.name for base in bases for tag in _directories(base / PARENT)}
+    for tag in tags:
+        of_runners = {path.name for base in bases for path in _directories(base / PARENT / tag)}
+        for runner in of_runners:
+            _remove(base / PARENT / tag / runner for base in bases)
+        for base in bases:
+            _remove([base / PARENT / tag])
+
+
+def _directories(path: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return [each for each in path.iterdir() if each.is_dir()]
+    return []
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> bool:
@@ -157,6 +167,11 @@ def _write_lines(path: Path, lines: Iterable[str]) -> bool:
 
 
 def _remove(paths: Iterable[Path]) -> None:
-    for path in set(paths):
-        with contextlib.suppress(OSError):
+    """Remove groups of one runner, in this order, up to one that still has members."""
+    for path in dict.fromkeys(paths):
+        try:
             path.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return
