@@ -104,6 +104,7 @@ def test_a_single_upload_that_was_cut_off_is_nowhere_and_is_sent_again(place: Pa
         upload.finish(client)
 
 
+@pytest.mark.thorough
 def test_of_an_upload_in_parts_only_what_was_cut_off_is_sent_again(place: Path) -> None:
     upload = Upload(place, bytes(range(256)) * (4 * PART // 256) + b"end")
     with upload.serving() as (service, client):
@@ -140,6 +141,7 @@ def _cut_off_in_the_commit(upload: Upload) -> None:
         assert service.process.wait(30) == -signal.SIGKILL
 
 
+@pytest.mark.thorough
 def test_a_commit_that_was_cut_off_needs_no_byte_again(place: Path) -> None:
     upload = Upload(place, b"all of it")
     _cut_off_in_the_commit(upload)
@@ -149,6 +151,7 @@ def test_a_commit_that_was_cut_off_needs_no_byte_again(place: Path) -> None:
         upload.finish(client)
 
 
+@pytest.mark.thorough
 def test_negative_control_who_does_not_look_asks_for_bytes_that_nobody_takes(place: Path) -> None:
     upload = Upload(place, b"all of it")
     _cut_off_in_the_commit(upload)

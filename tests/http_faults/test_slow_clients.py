@@ -163,6 +163,7 @@ def test_who_connects_and_says_nothing_is_sent_away(hall: Hall) -> None:
         assert [wire.read() for wire in wires] == [b""] * len(wires)
 
 
+@pytest.mark.thorough
 def test_negative_control_without_patience_a_head_may_take_for_ever(tmp_path: Path) -> None:
     try:
         with (

@@ -273,8 +273,9 @@ class TestSending:
     def test_a_byte_changed_on_the_way_is_refused_by_the_server_and_sent_again(
         self, sent: Callable[..., bytes], proxy: FaultProxy
     ) -> None:
-        proxy.once(Fault(at=12345, changed=True))
+        proxy.once(Fault(at=1234, changed=True))
         assert sent() == DATA
+        assert len(proxy.seen) == 5
 
     def test_without_the_checksum_of_a_part_the_change_would_stay(
         self,
@@ -285,7 +286,7 @@ class TestSending:
     ) -> None:
         monkeypatch.setattr(objects, "commit", lambda upload, _: _join(objects, upload))
         objects.verifies = False
-        proxy.once(Fault(at=12345, changed=True))
+        proxy.once(Fault(at=1234, changed=True))
         assert sent() != DATA
 
     def test_an_upload_that_is_no_longer_open_is_said_at_once(

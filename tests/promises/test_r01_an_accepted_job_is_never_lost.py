@@ -11,16 +11,20 @@ pytestmark = [pytest.mark.kill, pytest.mark.timeout(600)]
 Count = Callable[[str], None]
 
 
+@pytest.mark.parametrize(
+    ("submissions", "kills"), [(300, 6), pytest.param(2000, 30, marks=pytest.mark.thorough)]
+)
 def test_no_submission_is_lost_or_run_twice_while_the_service_is_killed(
-    home: Path, count: Count
+    home: Path, count: Count, submissions: int, kills: int
 ) -> None:
-    harness = Harness(home=home, submissions=2000, kills=30, seed=7)
+    harness = Harness(home=home, submissions=submissions, kills=kills, seed=7)
     tally = harness.run()
     count(str(tally))
-    assert tally.submitted == 2000
+    assert (tally.submitted, tally.kills) == (submissions, kills)
     assert tally.faults == {}, harness.history()
 
 
+@pytest.mark.thorough
 def test_nothing_runs_twice_while_keepers_and_runners_are_killed_as_well(
     home: Path, count: Count
 ) -> None:

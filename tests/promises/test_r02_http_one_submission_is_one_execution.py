@@ -90,6 +90,7 @@ def test_the_same_key_of_another_tenant_is_another_job(service: Service, token: 
     assert mine.json["id"] != theirs.json["id"]
 
 
+@pytest.mark.thorough
 def test_negative_control_a_key_in_a_later_commit_makes_two_jobs(home: Path, count: Count) -> None:
     harness = HttpHarness(
         home=home,

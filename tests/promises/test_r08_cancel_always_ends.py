@@ -165,6 +165,7 @@ def test_a_worker_that_nobody_can_stop_is_given_up_and_swept(
         until(lambda: _nothing_left(home), "the remains to be swept")
 
 
+@pytest.mark.thorough
 def test_negative_control_without_stop_and_deadline_it_runs_on(
     opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

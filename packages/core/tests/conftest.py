@@ -18,10 +18,10 @@ from longshore.models import Agreement
 from longshore.service import JobService
 from longshore.storages.local import LocalStorage
 from longshore.stores.abc import Store
-from longshore.stores.memory import MemoryStore
 from longshore.stores.sqlite import SQLiteStore, open_sqlite
 from longshore.supervisor import AgreementKeeper
 from longshore.testing.fakes import FakeClock
+from longshore.testing.memory_store import MemoryStore
 
 #: ``pytest --hypothesis-profile nightly``: as much as a night allows
 settings.register_profile("nightly", max_examples=5000, deadline=None)

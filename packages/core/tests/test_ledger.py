@@ -14,8 +14,8 @@ from longshore.ledger import Ledger
 from longshore.lifecycle import JobState
 from longshore.models import Job, JobEvent, Progress, StopRequest
 from longshore.stores.abc import Store
-from longshore.stores.memory import MemoryStore
 from longshore.testing.fakes import FakeClock
+from longshore.testing.memory_store import MemoryStore
 from longshore.testing.store import make_job, make_transfer
 
 pytestmark = pytest.mark.anyio

@@ -12,7 +12,7 @@ import pytest
 from longshore.background import background
 from longshore.errors import StoreUnavailable
 from longshore.storages.local import LocalStorage
-from longshore.stores.memory import MemoryStore
+from longshore.testing.memory_store import MemoryStore
 from longshore_api import readiness
 from longshore_api.errors import NotReady
 from longshore_api.readiness import Readiness

@@ -28,10 +28,10 @@ from longshore.models import Agreement, AgreementState, AtEnd, Job, JobEvent, Jo
 from longshore.service import JobService
 from longshore.storages.local import LocalStorage
 from longshore.stores.abc import JobQuery, Store
-from longshore.stores.memory import MemoryStore
 from longshore.stores.sqlite import open_sqlite
 from longshore.supervisor import AgreementKeeper
 from longshore.testing.fakes import FakeClock
+from longshore.testing.memory_store import MemoryStore
 from longshore.testing.store_samples import make_job
 
 pytestmark = pytest.mark.anyio
@@ -455,6 +455,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.kill
 @pytest.mark.timeout(120)
 async def test_a_keeper_that_is_killed_again_and_again_gets_everything_done(

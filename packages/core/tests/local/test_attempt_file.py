@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from longshore.backends.local import attempts, lines, processes, removal
 from longshore.backends.local.hints import Hints
@@ -103,6 +103,7 @@ def test_control_without_the_proof_another_attempts_lines_are_believed(
         assert believed(NEW, content) != expected
 
 
+@example(-1, 1)
 @given(st.integers(0, 10**6), st.integers(1, 255))
 def test_a_line_of_which_one_byte_was_changed_is_not_believed(place: int, change: int) -> None:
     line = bytearray(seal(NEW, bodies(NEW)[1])[:-1])

@@ -79,6 +79,7 @@ async def test_a_worker_that_never_stops_writing_does_not_fill_the_disk(lab: Any
         await backend.remove(ref)
 
 
+@pytest.mark.thorough
 async def test_nothing_is_lost_when_runner_and_keeper_die_in_the_middle(lab: Any) -> None:
     script = (
         "echo ready; i=0; while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done; sleep 0.2; echo end"

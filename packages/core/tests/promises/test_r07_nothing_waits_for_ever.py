@@ -21,9 +21,9 @@ from longshore.jobs import Step
 from longshore.ledger import Decide, Ledger
 from longshore.lifecycle import FINAL, MAX_ATTEMPTS, JobState
 from longshore.models import Job, Observation, Outcome, OutcomeKind, Phase
-from longshore.stores.memory import MemoryStore
 from longshore.supervisor import DeadlineKeeper
 from longshore.testing.fakes import FakeClock
+from longshore.testing.memory_store import MemoryStore
 from longshore.testing.store import make_job
 
 LIMITS = Limits(

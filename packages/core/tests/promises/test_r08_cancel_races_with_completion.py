@@ -19,8 +19,8 @@ from longshore.jobs import Step
 from longshore.ledger import Decide, Ledger
 from longshore.lifecycle import FINAL, JobState
 from longshore.models import Job, JobEvent, Observation, Outcome, OutcomeKind, Phase
-from longshore.stores.memory import MemoryStore
 from longshore.testing.fakes import FakeClock
+from longshore.testing.memory_store import MemoryStore
 from longshore.testing.store import make_job
 from longshore.transfer import Transfer
 
@@ -138,6 +138,7 @@ async def _all_ends(kind: type[SlowStore]) -> dict[JobState, int]:
     return found
 
 
+@pytest.mark.thorough
 async def test_ten_thousand_races_have_one_true_end_each() -> None:
     found = await _all_ends(SlowStore)
     assert found[JobState.CANCELED] > RACES // 10

@@ -36,10 +36,10 @@ from longshore.lifecycle import FINAL, MAX_ATTEMPTS, TRANSITIONS, JobState
 from longshore.models import Job, JobEvent, Observation, Outcome, OutcomeKind, Phase
 from longshore.stores import sqlite as sqlite_module
 from longshore.stores.abc import Store
-from longshore.stores.memory import MemoryStore
 from longshore.stores.sqlite import open_sqlite
 from longshore.supervisor import DeadlineKeeper
 from longshore.testing.fakes import FakeClock
+from longshore.testing.memory_store import MemoryStore
 from longshore.testing.store import make_job
 from longshore.transfer import Transfer
 
@@ -272,7 +272,15 @@ def effort(examples: int, **more: object) -> settings:
 
 
 @pytest.mark.timeout(0 if NIGHTLY else 120)
-@pytest.mark.parametrize(("opens", "examples"), [(open_memory, 150), (open_file, 60)])
+@pytest.mark.parametrize(
+    ("opens", "examples"),
+    [
+        (open_memory, 50),
+        (open_file, 20),
+        pytest.param(open_memory, 150, marks=pytest.mark.thorough),
+        pytest.param(open_file, 60, marks=pytest.mark.thorough),
+    ],
+)
 def test_no_step_breaks_a_history(
     opens: Callable[[Path], AbstractAsyncContextManager[Store]], examples: int
 ) -> None:

@@ -22,9 +22,9 @@ from longshore.ledger import Ledger
 from longshore.lifecycle import JobState
 from longshore.models import Job, JobEvent, Observation, Outcome, OutcomeKind, Phase
 from longshore.stores.abc import Store
-from longshore.stores.memory import MemoryStore
 from longshore.supervisor import DeadlineKeeper
 from longshore.testing.fakes import FakeClock
+from longshore.testing.memory_store import MemoryStore
 from longshore.testing.store import make_job
 
 MINUTE = timedelta(minutes=1)

@@ -32,6 +32,7 @@ async def use(ledger: Ledger, store: SQLiteStore, number: int) -> None:
     assert found.parameters == parameters
 
 
+@pytest.mark.thorough
 async def test_jobs_with_large_parameters_are_not_remembered(
     ledger: Ledger, sqlite: SQLiteStore
 ) -> None:

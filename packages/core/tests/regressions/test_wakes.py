@@ -9,6 +9,7 @@ import anyio.lowlevel
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from longshore.clock import Clock, SystemClock
 from longshore.models import JobRequest, JobState, RunRef
 from longshore.supervisor import supervisor as module
 from longshore.supervisor.nudge import Nudge
@@ -28,9 +29,9 @@ class Forgetful(Nudge):
         await super().wait(at_most)
 
 
-async def carried(kind: Callable[[], Nudge], pauses: list[tuple[int, int]]) -> int:
+async def carried(kind: Callable[[Clock], Nudge], pauses: list[tuple[int, int]]) -> int:
     """Return how much of what was left at pauses of the giver and the taker was taken."""
-    waiting, left, taken = kind(), 0, 0
+    waiting, left, taken = kind(SystemClock()), 0, 0
 
     async def rest(rounds: int) -> None:
         for _ in range(rounds):
@@ -71,7 +72,7 @@ def test_control_a_nudge_that_forgets_leaves_something_behind() -> None:
 
 async def test_a_nudge_that_nobody_gives_ends_by_itself() -> None:
     with anyio.fail_after(10):
-        await Nudge().wait(timedelta(milliseconds=1))
+        await Nudge(SystemClock()).wait(timedelta(milliseconds=1))
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from longshore.stores.abc import Store
-from longshore.stores.memory import MemoryStore
 from longshore.stores.sqlite import open_sqlite
 from longshore.testing import StoreContract
+from longshore.testing.memory_store import MemoryStore
 
 
 class TestMemoryStore(StoreContract):

@@ -61,7 +61,7 @@ class Dispatcher:
         self._signer: str | None = None
         self._under_way: dict[str, anyio.Event] = {}
         self._workflows: dict[tuple[str, str], Workflow] = {}
-        self._nudge = Nudge()
+        self._nudge = Nudge(clock)
 
     def wake(self) -> None:
         """Look for waiting jobs now, if there is room for any."""

@@ -4,11 +4,14 @@ from datetime import timedelta
 
 import anyio
 
+from longshore.clock import Clock
+
 
 class Nudge:
     """Wakes the one who waits for it: several are one, and none is lost."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._given = anyio.Event()
 
     def give(self) -> None:
@@ -17,6 +20,5 @@ class Nudge:
 
     async def wait(self, at_most: timedelta) -> None:
         """Return when given since the last wait, or after a while in which nobody said so."""
-        with anyio.move_on_after(at_most.total_seconds()):
-            await self._given.wait()
+        await self._clock.wait(self._given, at_most)
         self._given = anyio.Event()

@@ -70,7 +70,7 @@ class Supervisor:
         self._busy: set[tuple[str, str]] = set()
         self._asked: set[RunRef] = set()
         self._absent: dict[RunRef, datetime] = {}
-        self._wished = Nudge()
+        self._wished = Nudge(clock)
         self._tasks: TaskGroup
         ledger.notify(self._notice)
 

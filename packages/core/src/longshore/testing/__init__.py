@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from longshore.testing.fake_backend import FakeWorkflowBackend
     from longshore.testing.fakes import FakeClock
+    from longshore.testing.memory_store import MemoryStore
     from longshore.testing.storage_backend import StorageBackendContract
     from longshore.testing.store import StoreContract
     from longshore.testing.workflow_backend import WorkflowBackendContract
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "FakeClock": "longshore.testing.fakes",
     "FakeWorkflowBackend": "longshore.testing.fake_backend",
+    "MemoryStore": "longshore.testing.memory_store",
     "StorageBackendContract": "longshore.testing.storage_backend",
     "StoreContract": "longshore.testing.store",
     "WorkflowBackendContract": "longshore.testing.workflow_backend",
@@ -26,6 +28,7 @@ _MODULES = {
 __all__ = [
     "FakeClock",
     "FakeWorkflowBackend",
+    "MemoryStore",
     "StorageBackendContract",
     "StoreContract",
     "WorkflowBackendContract",

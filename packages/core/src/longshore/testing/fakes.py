@@ -10,6 +10,14 @@ import anyio.lowlevel
 from longshore.clock import Clock
 
 _START = datetime(2026, 1, 1, tzinfo=UTC)
+#: turns of the loop after which most tasks wait again
+_TURNS = 20
+
+
+async def _all_else_waits() -> None:
+    for _ in range(_TURNS):  # anyio looks again after a tenth of a second when one does not
+        await anyio.lowlevel.checkpoint()
+    await anyio.wait_all_tasks_blocked()
 
 
 class FakeClock(Clock):
@@ -59,10 +67,10 @@ class FakeClock(Clock):
         waited for.
         """
         end = self._now + delta
-        await anyio.wait_all_tasks_blocked()
+        await _all_else_waits()
         while self._sleepers and self._sleepers[0][0] <= end:
             at, _, event = heapq.heappop(self._sleepers)
             self._now = max(self._now, at)
             event.set()
-            await anyio.wait_all_tasks_blocked()
+            await _all_else_waits()
         self._now = end

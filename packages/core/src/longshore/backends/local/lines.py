@@ -22,7 +22,7 @@ def unseal(name: str, line: bytes) -> bytes | None:
     """Return the body of a line without its line feed; None when it is not whole or not ours."""
     owner = name.encode()
     before = b'["%b",' % owner
-    if not line.startswith(before):
+    if not (line.startswith(before) and line.endswith(b"]")):
         return None
     proof, _, content = line[len(before) : -1].partition(b",")
     return content if proof == b"%d" % crc32(content, crc32(owner)) else None
