@@ -1,6 +1,8 @@
 """What every benchmark prints: a small table of medians, with ratios to a peer of the same run."""
 
+import platform
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Sequence
 
 
@@ -19,7 +21,7 @@ def show(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> N
     """Print a table; the first column is text, the others are numbers."""
     lines = [tuple(head), *(tuple(_text(cell) for cell in row) for row in rows)]
     widths = [max(len(line[place]) for line in lines) for place in range(len(head))]
-    print(title)
+    print(f"{title} [Python {platform.python_version()} in {sys.base_prefix}]")
     for line in lines:
         first, *rest = (cell for cell in line)
         cells = [first.ljust(widths[0])]

@@ -13,9 +13,10 @@ from pathlib import Path
 from statistics import median
 
 import anyio
-from _load import Load, offer, request
+from _load import request
 from _server import Served, serve, serve_app
-from _table import percentile, show
+from _table import show
+from _wrk import Pressed, generator, press
 
 from longshore.clock import SystemClock
 from longshore.deadlines import Limits
@@ -34,17 +35,17 @@ def _ask(served: Served) -> list[str]:
     return [request("GET", f"/v1/jobs/{one['id']}", token=served.consumer) for one in page["items"]]
 
 
-def _rounds(count: int, seconds: float) -> dict[str, list[Load]]:
-    found: dict[str, list[Load]] = {"accept": [], "get": [], "bare": [], "fastapi": []}
+def _rounds(count: int, seconds: float) -> dict[str, list[Pressed]]:
+    found: dict[str, list[Pressed]] = {"accept": [], "get": [], "bare": [], "fastapi": []}
     body = json.dumps({"workflow": "small", "parameters": {"n": 1}})
     with serve() as served, serve_app("_peers:bare") as bare, serve_app("_peers:fast") as fast:
         post = [request("POST", "/v1/jobs", token=served.consumer, body=body)]
         plain = [request("GET", "/v1/jobs/01m7z66wve5nq3rnfknzxk3f5k")]
         for _ in range(count):
-            found["accept"].append(offer(served.port, post, seconds=seconds))
-            found["get"].append(offer(served.port, _ask(served), seconds=seconds))
-            found["bare"].append(offer(bare, plain, seconds=seconds))
-            found["fastapi"].append(offer(fast, plain, seconds=seconds))
+            found["accept"].append(press(served.port, post, seconds=seconds))
+            found["get"].append(press(served.port, _ask(served), seconds=seconds))
+            found["bare"].append(press(bare, plain, seconds=seconds))
+            found["fastapi"].append(press(fast, plain, seconds=seconds))
     return found
 
 
@@ -92,12 +93,9 @@ def main() -> None:
     options = parser.parse_args()
     found = _rounds(options.rounds, options.seconds)
     rates = {name: median(one.rate for one in loads) for name, loads in found.items()}
-    p99 = {
-        name: median(percentile(one.latencies, 0.99) * 1e3 for one in loads)
-        for name, loads in found.items()
-    }
+    p99 = {name: median(one.p99 * 1e3 for one in loads) for name, loads in found.items()}
     show(
-        "requests per second, 32 connections",
+        f"requests per second, 32 connections, by {generator()}",
         ("what", "per second", "p99 ms", "to bare", "to FastAPI"),
         [
             (name, rates[name], p99[name], rates[name] / rates["bare"],

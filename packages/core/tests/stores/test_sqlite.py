@@ -3,18 +3,18 @@ import os
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
 import pytest
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from longshore.errors import StoreUnavailable
+from longshore.errors import Stale, StoreUnavailable
 from longshore.jobs import Step, create, replay
 from longshore.lifecycle import JobState
 from longshore.models import Job
-from longshore.stores import groupcommit
+from longshore.stores import groupcommit, reading
 from longshore.stores.abc import JobQuery
 from longshore.stores.sqlite import SQLiteStore, open_sqlite
 from longshore.testing.store import add, make_job, make_transfer, move
@@ -347,3 +347,53 @@ async def test_a_file_that_can_only_be_read_is_said(small_disk: Path) -> None:
     await anyio.run_process(["mount", "-o", "remount,rw", str(small_disk)])
     async with open_sqlite(small_disk / "state.db") as store:
         assert await store.job(job.id) == job
+
+
+@contextlib.asynccontextmanager
+async def two_stores(path: Path) -> AsyncIterator[tuple[SQLiteStore, SQLiteStore]]:
+    """Open one file twice, as two processes do."""
+    async with open_sqlite(path) as one, open_sqlite(path) as other:
+        yield one, other
+
+
+async def state_of(store: SQLiteStore, job: Job) -> JobState:
+    found = await store.job(job.id)
+    assert found is not None
+    return found.state
+
+
+async def test_what_this_process_writes_is_seen_at_once_though_it_was_just_looked_at(
+    sqlite: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_FRESH", 3600.0)
+    job = await add(sqlite, make_job())
+    for state in (JobState.QUEUED, JobState.STAGING_IN, JobState.RUNNING):
+        assert await state_of(sqlite, job) is job.state
+        job = await move(sqlite, job, Step(state))
+    assert await state_of(sqlite, job) is JobState.RUNNING
+
+
+async def test_what_another_process_writes_is_seen_when_the_moment_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_stores(tmp_path / "state.db") as (store, other):
+        job = await add(store, make_job())
+        monkeypatch.setattr(reading, "_FRESH", 3600.0)
+        assert await state_of(store, job) is JobState.CREATED
+        await move(other, job, Step(JobState.QUEUED))
+        assert await state_of(store, job) is JobState.CREATED  # within the moment, not yet
+        store._remembered._fresh_until = 0.0
+        assert await state_of(store, job) is JobState.QUEUED
+
+
+async def test_a_step_that_another_process_was_ahead_of_is_told_of_the_job_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with two_stores(tmp_path / "state.db") as (store, other):
+        job = await add(store, make_job())
+        monkeypatch.setattr(reading, "_FRESH", 3600.0)
+        assert await state_of(store, job) is JobState.CREATED
+        await move(other, job, Step(JobState.QUEUED))
+        with pytest.raises(Stale):
+            await move(store, job, Step(JobState.QUEUED))
+        assert await state_of(store, job) is JobState.QUEUED

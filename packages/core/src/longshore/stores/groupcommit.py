@@ -59,6 +59,8 @@ class GroupCommit:
         self._limiter = anyio.CapacityLimiter(1)
         self._closed = False
         self._began = math.inf
+        #: how many groups there were, written or not
+        self.commits = 0
 
     async def write(self, operation: Callable[[sqlite3.Cursor], T]) -> T:
         """Run ``operation`` in a commit and return its result when that is durable.
@@ -108,6 +110,7 @@ class GroupCommit:
             group = self._groups.popleft()
             with anyio.CancelScope(shield=True):
                 await self._commit_group(group)
+            self.commits += 1
             group.done.set()
 
     async def _commit_group(self, group: _Group) -> None:

@@ -4,9 +4,12 @@ Reading a row is quick, and making a model of it is not: the version is read eve
 only where it is another one.
 """
 
+import itertools
+import math
 import sqlite3
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -19,6 +22,7 @@ from longshore.stores.abc import JobQuery
 _MOST = 4096
 #: seconds
 _LIFE = 0.5
+_FRESH = 0.001
 _OFFERED = "SELECT document FROM workflows WHERE id = ? AND offered = 1"
 _COLUMNS = ", ".join(rows.COLUMNS)
 _JOBS = f"SELECT {_COLUMNS} FROM jobs WHERE "  # noqa: S608 - our own column names
@@ -53,27 +57,53 @@ def page(query: JobQuery) -> tuple[str, tuple[Any, ...]]:
 
 
 class RememberedJobs:
-    """The jobs that were looked at last. A job with the same ``seq`` is the same job."""
+    """The jobs that were looked at last. A job with the same ``seq`` is the same job.
 
-    def __init__(self) -> None:
-        self._jobs: OrderedDict[str, Job] = OrderedDict()
+    What this process writes is seen at once: ``commits`` counts it, whatever became of it. Another
+    process's change counts ``_FRESH`` later.
+    """
+
+    def __init__(self, commits: Callable[[], int]) -> None:
+        self._commits = commits
+        self._jobs: OrderedDict[str, tuple[int, Job]] = OrderedDict()
+        self._numbers = itertools.count(1)
+        self._state = 0  # of the file, as far as we tell its states apart
+        self._versions: dict[sqlite3.Connection, int] = {}
+        self._committed = 0
+        self._fresh_until = -math.inf
 
     def job(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
         """Return the job as it is in the file now, or None."""
-        kept = self._jobs.get(job_id)
+        state = self._look(connection)
+        read_in, kept = self._jobs.get(job_id, (0, None))
         if kept is not None:
+            if read_in == state:
+                return kept
             row = connection.execute("SELECT seq FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if row is not None and kept.seq == row[0]:
+                self._jobs[job_id] = (state, kept)
                 return kept
         for job in select_jobs(connection, "id = ?", (job_id,)):
             if not is_light(job.parameters):
                 return job
-            self._jobs[job_id] = job
+            self._jobs[job_id] = (state, job)
             self._jobs.move_to_end(job_id)
             if len(self._jobs) > _MOST:
                 self._jobs.popitem(last=False)
             return job
         return None
+
+    def _look(self, connection: sqlite3.Connection) -> int:
+        """Return the number of the file's state, a new one where it may have changed."""
+        now, commits = time.monotonic(), self._commits()
+        if commits == self._committed and now < self._fresh_until:
+            return self._state
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        if commits != self._committed or version != self._versions.get(connection):
+            self._state = next(self._numbers)
+        self._versions[connection] = version
+        self._committed, self._fresh_until = commits, now + _FRESH
+        return self._state
 
 
 class RememberedWorkflows:

@@ -40,6 +40,10 @@ class SQLiteAccess(Store):
         """Run ``query`` on a connection for reading."""
 
     @abc.abstractmethod
+    async def _read_quickly(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Run ``query``, which finds one row by a key."""
+
+    @abc.abstractmethod
     async def _documents(self, kind: type[T], sql: str, values: tuple[Any, ...]) -> tuple[T, ...]:
         """Return the models whose documents ``sql`` selects."""
 
@@ -111,7 +115,7 @@ class SQLiteAccess(Store):
         )
 
     async def credentials(self, digest: str) -> tuple[Token, Agreement | None] | None:
-        """Select along the unique index of digests."""
+        """Select along the unique index of digests: here, as a busy loop lets threads wait."""
 
         def query(connection: sqlite3.Connection) -> tuple[Token, Agreement | None] | None:
             found = connection.execute(_CREDENTIALS, (digest,)).fetchone()
@@ -123,4 +127,4 @@ class SQLiteAccess(Store):
                 None if agreement is None else from_json(Agreement, agreement),
             )
 
-        return await self._read(query)
+        return await self._read_quickly(query)
