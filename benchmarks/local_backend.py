@@ -36,8 +36,9 @@ from longshore.storages.local import LocalStorage
 from longshore.transfer import Audience, SignedUpload, TransferPlan
 
 AT_ONCE = 8
-#: of the backend: two per processor, so that one runs while another waits for the disk
-SLOTS = 2 * (os.cpu_count() or 1)
+#: of the backend: two per processor, so that one job runs while another waits for the disk; and
+#: with a sandbox as many as the peer has, as its start mostly waits for the kernel
+SLOTS = {Isolation.NONE: 2 * (os.cpu_count() or 1), Isolation.BUBBLEWRAP: AT_ONCE}
 HOUR = timedelta(hours=1)
 #: (ours, peer, the ratio to reach)
 TARGETS = (
@@ -160,7 +161,7 @@ class Ours:
 async def ours(isolation: Isolation, directory: Path) -> Any:
     """Open a backend that has done a few jobs already."""
     context = PluginContext(state=directory / "state", instance="bench", clock=SystemClock())
-    settings = LocalSettings(isolation=isolation, slots=SLOTS)
+    settings = LocalSettings(isolation=isolation, slots=SLOTS[isolation])
     async with open_local(settings, context) as backend:
         measured = Ours(backend, LocalStorage(directory / "storage"))
         await measured.measure(2 * AT_ONCE)

@@ -4,7 +4,6 @@ Reading a row is quick, and making a model of it is not: the version is read eve
 only where it is another one.
 """
 
-import itertools
 import math
 import sqlite3
 import time
@@ -65,45 +64,48 @@ class RememberedJobs:
 
     def __init__(self, commits: Callable[[], int]) -> None:
         self._commits = commits
-        self._jobs: OrderedDict[str, tuple[int, Job]] = OrderedDict()
-        self._numbers = itertools.count(1)
-        self._state = 0  # of the file, as far as we tell its states apart
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._current: set[str] = set()  # of them, as they are since the file changed last
         self._versions: dict[sqlite3.Connection, int] = {}
         self._committed = 0
         self._fresh_until = -math.inf
 
     def job(self, connection: sqlite3.Connection, job_id: str) -> Job | None:
         """Return the job as it is in the file now, or None."""
-        state = self._look(connection)
-        read_in, kept = self._jobs.get(job_id, (0, None))
+        current = self._look(connection)
+        kept = self._jobs.get(job_id)
         if kept is not None:
-            if read_in == state:
+            if job_id in current:
                 return kept
             row = connection.execute("SELECT seq FROM jobs WHERE id = ?", (job_id,)).fetchone()
             if row is not None and kept.seq == row[0]:
-                self._jobs[job_id] = (state, kept)
+                current.add(job_id)
                 return kept
         for job in select_jobs(connection, "id = ?", (job_id,)):
             if not is_light(job.parameters):
                 return job
-            self._jobs[job_id] = (state, job)
+            self._jobs[job_id] = job
             self._jobs.move_to_end(job_id)
             if len(self._jobs) > _MOST:
                 self._jobs.popitem(last=False)
+            current.add(job_id)
             return job
         return None
 
-    def _look(self, connection: sqlite3.Connection) -> int:
-        """Return the number of the file's state, a new one where it may have changed."""
+    def _look(self, connection: sqlite3.Connection) -> set[str]:
+        """Return which jobs are as they are in the file, another set where that may have changed.
+
+        Another one, as a thread may still add to the one that it was given before.
+        """
         now, commits = time.monotonic(), self._commits()
         if commits == self._committed and now < self._fresh_until:
-            return self._state
+            return self._current
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         if commits != self._committed or version != self._versions.get(connection):
-            self._state = next(self._numbers)
+            self._current = set()
         self._versions[connection] = version
         self._committed, self._fresh_until = commits, now + _FRESH
-        return self._state
+        return self._current
 
 
 class RememberedWorkflows:
