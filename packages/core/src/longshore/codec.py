@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import cattrs
+from cattrs.v import format_exception
 
+from longshore import compact
 from longshore.models.job import AnnouncedInput, InlineInput
 
 T = TypeVar("T")
@@ -57,6 +59,7 @@ def _make_converter() -> cattrs.Converter:
     converter.register_unstructure_hook(Path, str)
     converter.register_structure_hook(Path, lambda value, _: Path(value))
     converter.register_structure_hook(InlineInput | AnnouncedInput, _structure_input)
+    compact.register(converter)
     return converter
 
 
@@ -92,6 +95,9 @@ def from_json(kind: type[T], text: str | bytes) -> T:
     try:
         return converter.structure(json.loads(text), kind)
     except (cattrs.BaseValidationError, TypeError, KeyError, AttributeError, RecursionError) as exc:
-        raise ValueError(
-            f"not a {kind.__name__}: {'; '.join(cattrs.transform_error(exc))}"
-        ) from exc
+        mistakes = cattrs.transform_error(exc, format_exception=_told)
+        raise ValueError(f"not a {kind.__name__}: {'; '.join(mistakes)}") from exc
+
+
+def _told(exc: BaseException, kind: type | None) -> str:
+    return str(exc) if isinstance(exc, compact.UnknownForm) else format_exception(exc, kind)

@@ -44,7 +44,7 @@ from longshore.suggestions import did_you_mean
 from longshore.supervisor import AgreementKeeper, DeadlineKeeper, Supervisor, UploadSweeper
 from longshore.supervisor.dispatch import Dispatcher
 from longshore.supervisor.finalise import Finaliser
-from longshore.supervisor.plans import Plans
+from longshore.supervisor.plans import Plans, too_large
 from longshore.workers import shipped
 
 _OPEN_AGAIN = timedelta(seconds=5)
@@ -188,10 +188,11 @@ class Host:
         """Offer a workflow besides those of the files; say whether none of its id was offered.
 
         Raises:
-            WorkflowInvalid: no backend of the settings would ever run it.
+            WorkflowInvalid: no backend of the settings would ever run it, or its outputs may
+                be larger than the storage takes.
             Conflict: a file defines it, or a job used this version, which was another one.
         """
-        _check_backends(self.settings, [workflow])
+        _check_possible(self.settings, self.storage, [workflow])
         await self._check_not_of_files(workflow.id)
         before = await self.store.workflow(workflow.id)
         await self.store.put_workflow(workflow, origin="api")
@@ -259,7 +260,7 @@ async def open_host(
         ) as storage,
         background() as tasks,
     ):
-        await _offer(store, settings, workflows)
+        await _offer(store, storage, settings, workflows)
         yield Host(settings, home, store, storage, plugins, clock, tasks)
 
 
@@ -300,12 +301,14 @@ async def _open_store(settings: Settings, home: Path) -> AsyncIterator[Store]:
         yield store
 
 
-async def _offer(store: Store, settings: Settings, workflows: Sequence[Workflow]) -> None:
+async def _offer(
+    store: Store, storage: StorageBackend, settings: Settings, workflows: Sequence[Workflow]
+) -> None:
     """Bring the store's offer in line with the files, and add what the program gives."""
     files = list(shipped()) if settings.workflows.shipped else []
     if settings.workflows.directory is not None:
         files += load_directory(settings.workflows.directory)
-    _check_backends(settings, [*files, *workflows])
+    _check_possible(settings, storage, [*files, *workflows])
     offered = {workflow.id: workflow for workflow in await store.workflows()}
     for origin, given in (("files", files), ("code", workflows)):
         for workflow in given:
@@ -316,7 +319,9 @@ async def _offer(store: Store, settings: Settings, workflows: Sequence[Workflow]
             await store.retire_workflow(workflow.id)
 
 
-def _check_backends(settings: Settings, workflows: Sequence[Workflow]) -> None:
+def _check_possible(
+    settings: Settings, storage: StorageBackend, workflows: Sequence[Workflow]
+) -> None:
     problems = [
         Problem(
             f"{workflow.id}: backend",
@@ -326,5 +331,6 @@ def _check_backends(settings: Settings, workflows: Sequence[Workflow]) -> None:
         for workflow in workflows
         if workflow.backend is not None and workflow.backend not in settings.backends
     ]
+    problems += [problem for workflow in workflows for problem in too_large(workflow, storage)]
     if problems:
         raise WorkflowInvalid("there are workflows that nothing would ever run", problems)

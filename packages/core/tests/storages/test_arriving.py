@@ -93,6 +93,13 @@ async def test_parts_grow_so_that_there_are_at_most_a_thousand(
         assert 1 < len(list(local._grants(ticket, 1, ""))) <= 1000
 
 
+async def test_parts_are_as_large_as_is_asked_for(storage: LocalStorage, key: str) -> None:
+    for size, least, expected in ((10 * PART, 3 * PART - 1, 4), (2 * PART, 9 * PART, 1)):
+        ticket = await storage.prepare_upload(key, max_size=size, least_part=least)
+        assert ticket.part_size >= least
+        assert len(list(local._grants(ticket, 1, ""))) == expected
+
+
 async def test_only_those_who_cannot_read_files_here_get_urls_of_the_server(
     storage: LocalStorage, ticket: UploadTicket, key: str
 ) -> None:

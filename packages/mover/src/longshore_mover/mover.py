@@ -18,6 +18,7 @@ from longshore.staging import (
     stage_out,
 )
 from longshore_mover import memory
+from longshore_mover.acknowledged import Acknowledged
 from longshore_mover.carriage import Carriage
 from longshore_mover.closing import answering, wait_until_closed
 from longshore_mover.order import Order, OrderFile
@@ -207,6 +208,7 @@ def _transport(file: OrderFile, progress: Progress) -> Transport:
         outage=order.outage,
         newer=file.newer,
         scratch=order.state,
+        sent=Acknowledged(order.state),
         report=progress.report,
     )
 

@@ -25,7 +25,8 @@ class HttpTransport:
     Large objects are moved by several connections. What has arrived is not moved again by this
     object, whatever happened in between. Memory does not grow with size. No redirect is followed,
     no proxy is used, and no message holds a URL. ``plan`` and ``newer`` are as in ``Renewal``;
-    ``scratch`` is a directory for parts that are too large for memory.
+    ``scratch`` is a directory for parts that are too large for memory, ``sent`` what is known
+    to have arrived.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class HttpTransport:
         patience: Patience | None = None,
         renewal: Renewal | None = None,
         scratch: Path | None = None,
+        sent: Sent | None = None,
         report: Report = lambda *_: None,
     ) -> None:
         self.patience = patience or Patience(outage.total_seconds())
@@ -44,7 +46,7 @@ class HttpTransport:
         self._lines = [Line(self.patience, renewal) for _ in range(CONNECTIONS)]
         self._scratch = scratch
         self._report = report
-        self._sent: Sent = {}
+        self._sent: Sent = {} if sent is None else sent
 
     def fetch(
         self, request: SignedRequest, into: BinaryIO, *, size: int, sha256: str | None

@@ -8,25 +8,26 @@ from longshore.transfer import SentPart, UploadReceipt, UploadTicket, follow_on
 MIB = 1024**2
 #: the size of parts while there are not too many
 PART_SIZE = 16 * MIB
-#: parts of one upload: a plan of several is still small enough for any engine
+#: parts of one upload: what is to be sent again, or listed, stays small against the whole
 MOST_PARTS = 1000
 _LARGEST_PART = 5 * 1024**3
 #: what S3 has taken as one object since its beginning
 LARGEST = 5 * 1024**4
 
 
-def part_size(max_size: int) -> int:
+def part_size(max_size: int, least_part: int = 1) -> int:
     """Return the size of the parts of an upload: it grows, so that they never are too many.
+
+    It is ``least_part`` or more, unless no part may be as large.
 
     Raises:
         TooLarge: no object is as large.
     """
     if max_size > LARGEST:
         raise TooLarge(f"{max_size} bytes; S3 holds objects of at most {LARGEST}")
-    if max_size <= PART_SIZE:
-        return max(max_size, 1)
-    mebibytes = -(-max_size // (MOST_PARTS * MIB))
-    return min(max(PART_SIZE, mebibytes * MIB), _LARGEST_PART)
+    least = max(PART_SIZE, least_part, -(-max_size // MOST_PARTS))
+    size = min(-(-least // MIB) * MIB, _LARGEST_PART)
+    return max(1, min(size, max_size))
 
 
 def choose(

@@ -72,14 +72,18 @@ class S3Storage(StorageBackend):
         url = signer.sign(credentials, "GET", name, at=at, expires=seconds)
         return SignedRequest(method="GET", url=url, expires_at=at + timedelta(seconds=seconds))
 
-    async def prepare_upload(self, key: str, *, max_size: int) -> UploadTicket:
+    def part_size(self, max_size: int, *, least_part: int = 1) -> int:
+        """Return the size of the parts of an upload; see ``SizesParts``."""
+        return part_size(max_size, least_part)
+
+    async def prepare_upload(self, key: str, *, max_size: int, least_part: int = 1) -> UploadTicket:
         """Begin a multipart upload; see ``StorageBackend``.
 
         Raises:
             TooLarge: no object of S3 is as large as ``max_size``.
         """
         name = self._name(key)
-        size = part_size(max_size)
+        size = part_size(max_size, least_part)
         fresh = new_id(self._clock.now())
         with self._told(f"open an upload to {key}"):
             begun = await self._client.create_multipart_upload(

@@ -34,8 +34,11 @@ class StorageBackend(abc.ABC):
         """
 
     @abc.abstractmethod
-    async def prepare_upload(self, key: str, *, max_size: int) -> UploadTicket:
-        """Return a new upload to ``key`` that nobody can read before it is committed."""
+    async def prepare_upload(self, key: str, *, max_size: int, least_part: int = 1) -> UploadTicket:
+        """Return a new upload to ``key`` that nobody can read before it is committed.
+
+        It takes ``max_size`` bytes, all at once or in parts of ``least_part`` bytes or more.
+        """
 
     @abc.abstractmethod
     async def sign_upload(
@@ -115,6 +118,19 @@ class ListsUploads(Protocol):
         """Return the uploads of this installation that were prepared before ``before``.
 
         They are neither committed nor aborted, and the tickets are good for ``abort`` alone.
+        """
+        ...
+
+
+@runtime_checkable
+class SizesParts(Protocol):
+    """A storage whose parts have a largest size: not everything that is declared fits."""
+
+    def part_size(self, max_size: int, *, least_part: int = 1) -> int:
+        """Return the bytes of each part of an upload that ``prepare_upload`` would open.
+
+        Raises:
+            TooLarge: no object of this storage is as large.
         """
         ...
 

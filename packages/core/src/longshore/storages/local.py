@@ -131,14 +131,15 @@ class LocalStorage(StorageBackend):
             url = _url(base, Grant(method="GET", key=key, expires=int(at.timestamp())))
         return SignedRequest(method="GET", url=url, expires_at=at)
 
-    async def prepare_upload(self, key: str, *, max_size: int) -> UploadTicket:
+    async def prepare_upload(self, key: str, *, max_size: int, least_part: int = 1) -> UploadTicket:
         """Make the empty file of a new upload; see ``StorageBackend``."""
         self._objects.path(key)
         fresh = self._new_id()
         await _run(f"open an upload to {key}", (self._uploads / fresh).touch, OPEN)
         part_size = max(max_size, 1)
         if self._bases and max_size > self._part_size:
-            part_size = self._part_size * -(-max_size // (_MOST_PARTS * self._part_size))
+            least_part = max(least_part, -(-max_size // _MOST_PARTS))
+            part_size = self._part_size * -(-least_part // self._part_size)
         return UploadTicket(
             id=fresh, key=key, upload_id=fresh, max_size=max_size, part_size=part_size
         )

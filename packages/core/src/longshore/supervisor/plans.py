@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
 from longshore.clock import Clock
-from longshore.errors import NotFound
+from longshore.errors import NotFound, Problem, TooLarge
 from longshore.inputs import INPUTS
 from longshore.keys import attempt_key, input_key, output_key
 from longshore.models import LOG_CAP, Input, InputKind, Job, Workflow
-from longshore.storages.abc import NamesSigner, StorageBackend
+from longshore.storages.abc import NamesSigner, SizesParts, StorageBackend
 from longshore.stores.abc import Store
 from longshore.transfer import (
     Audience,
@@ -24,6 +24,10 @@ from longshore.uploads import abort_uploads
 #: how long a plan is valid; it is signed anew at half of it
 PLAN_LIFE = timedelta(hours=24)
 _MANIFEST_MAX_SIZE = 4 * 1024**2
+#: parts of all outputs of an attempt: a plan of so many is half of what a Secret may hold
+MOST_PARTS = 8000
+#: what sets their size: each output may have one more than its share, which is a short one
+_WHOLE_PARTS = 7000
 
 
 class Plans:
@@ -46,7 +50,9 @@ class Plans:
         if not transfers:
             if job.attempt > 1:
                 await abort_uploads(self._store, self._storage, job, before=job.attempt)
-            transfers = tuple([await self._open(job, *row) for row in self._rows(job, workflow)])
+            least = _least_part(workflow)
+            rows = self._rows(job, workflow)
+            transfers = tuple([await self._open(job, *row, least) for row in rows])
             await self._store.put_transfers(transfers)
         return await self.sign(job, workflow, transfers)
 
@@ -60,9 +66,9 @@ class Plans:
         yield TransferKind.MANIFEST, "manifest", manifest, _MANIFEST_MAX_SIZE
 
     async def _open(
-        self, job: Job, kind: TransferKind, name: str, key: str, max_size: int
+        self, job: Job, kind: TransferKind, name: str, key: str, max_size: int, least: int
     ) -> Transfer:
-        ticket = await self._storage.prepare_upload(key, max_size=max_size)
+        ticket = await self._storage.prepare_upload(key, max_size=max_size, least_part=least)
         return Transfer(job_id=job.id, attempt=job.attempt, kind=kind, name=name, ticket=ticket)
 
     async def sign(
@@ -124,6 +130,29 @@ class Plans:
             if one.name == declared.name:
                 return one.receipt.sha256
         return None
+
+
+def too_large(workflow: Workflow, storage: StorageBackend) -> Iterator[Problem]:
+    """Yield the outputs of which no plan could be made, by where they are declared."""
+    if not isinstance(storage, SizesParts):
+        return
+    parts, least = 0, _least_part(workflow)
+    for output in workflow.outputs.values():
+        try:
+            size = storage.part_size(output.max_size, least_part=least)
+        except TooLarge as exc:
+            where = f"{workflow.id}: outputs.{output.name}.max_size"
+            yield Problem(where, f"{exc.message}; declare less")
+        else:
+            parts += max(1, -(-output.max_size // size))
+    if parts > MOST_PARTS:
+        message = f"need {parts} parts together, and a plan has {MOST_PARTS}: declare less max_size"
+        yield Problem(f"{workflow.id}: outputs", message)
+
+
+def _least_part(workflow: Workflow) -> int:
+    """Return the size that parts must have for all outputs together to have few enough."""
+    return -(-sum(one.max_size for one in workflow.outputs.values()) // _WHOLE_PARTS) or 1
 
 
 def _carried(job: Job, workflow: Workflow) -> list[Input]:
