@@ -1,10 +1,11 @@
 """The launcher, built once, and places to run it in."""
 
+import json
 import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,24 @@ def go(*arguments: str, cwd: Path = SOURCE) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout + done.stderr
+
+
+def rebuilt(place: Path, changes: Mapping[Path, str]) -> Path:
+    """Return the launcher, built with other sources in the place of these files."""
+    instead = {}
+    for number, (path, content) in enumerate(changes.items()):
+        (place / f"{number}.go").write_text(content)
+        instead[str(path)] = str(place / f"{number}.go")
+    (place / "overlay.json").write_text(json.dumps({"Replace": instead}))
+    go("build", "-overlay", str(place / "overlay.json"), "-o", str(place / "launcher"), ".")
+    return place / "launcher"
+
+
+def changed(name: str, old: str, new: str) -> dict[Path, str]:
+    """Return a file of the launcher's source with one change, for ``rebuilt``."""
+    source = (SOURCE / name).read_text()
+    assert source.count(old) == 1
+    return {SOURCE / name: source.replace(old, new)}
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -14,7 +15,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tests.launcher.places import Place
 from tests.support import PATIENCE, end_processes_of, started, until
 
-from longshore.backends.local import Isolation, LocalSettings, lines, open_local
+from longshore.backends.local import Isolation, LocalSettings, keeping, lines, open_local
 from longshore.clock import Clock, SystemClock
 from longshore.models import JobSpec, OutcomeKind, Resources, RunRef
 from longshore.staging import files
@@ -262,19 +263,55 @@ def test_no_descriptor_but_the_three_reaches_the_worker(side: Side) -> None:
     assert end.outcome.exit_code == 1, log_of(side)
 
 
-#: SIGTERM, SIGPIPE, SIGCHLD, SIGHUP, SIGXFSZ, as bits of a mask
-HEARD = 1 << 14 | 1 << 12 | 1 << 16 | 1 << 0 | 1 << 24
+#: what nobody who starts a service, and nothing between it and a worker, may have a worker ignore
+HEARD = {
+    signal.Signals[f"SIG{name}"]
+    for name in ("TERM", "INT", "QUIT", "HUP", "PIPE", "CHLD", "XFSZ", "USR1", "USR2")
+}
+STATUS = "grep -E 'Sig(Ign|Blk)' /proc/self/status"
 
 
-def test_signals_and_limits_of_the_worker_are_those_of_any_program(side: Side) -> None:
-    script = "grep -E 'Sig(Ign|Blk)' /proc/self/status; ulimit -Sn; ulimit -Hn; umask"
+@pytest.fixture
+def as_in_the_background() -> Iterator[None]:
+    """What is started now ignores what a shell and nohup let a program behind ``&`` ignore."""
+    numbers = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def ignored_by_a_worker(side: Side) -> set[int]:
+    side.begin("/bin/sh", "-c", STATUS)
+    end_of(side)
+    blocked, ignored = (int(line.split()[1], 16) for line in log_of(side).decode().splitlines())
+    assert blocked == 0
+    return {number for number in signal.valid_signals() if ignored >> (number - 1) & 1}
+
+
+def test_a_worker_hears_every_signal_also_where_the_service_was_told_to_ignore_some(
+    as_in_the_background: None, side: Side
+) -> None:
+    own = subprocess.run(["sh", "-c", STATUS], capture_output=True, check=True, text=True).stdout
+    assert int(own.split()[-1], 16) & 0b111 == 0b111  # else nobody was told to ignore anything
+    assert ignored_by_a_worker(side) & HEARD == set()
+
+
+def test_negative_control_a_worker_that_is_given_what_its_runner_ignores_is_noticed(
+    as_in_the_background: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forgetful = "from longshore.backends.local import worker; worker._IGNORED = (); main("
+    monkeypatch.setattr(keeping, "_PROGRAM", keeping._PROGRAM.replace("main(", forgetful))
+    with local_runner(tmp_path) as side:
+        assert {signal.SIGINT, signal.SIGQUIT} <= ignored_by_a_worker(side)
+
+
+def test_limits_of_the_worker_are_those_of_any_program(side: Side) -> None:
+    script = "ulimit -Sn; ulimit -Hn; umask"
     side.begin("/bin/sh", "-c", script)
     end_of(side)
     own = subprocess.run(["sh", "-c", script], capture_output=True, check=True).stdout
-    blocked, ignored, *limits = log_of(side).decode().splitlines()
-    assert limits == own.decode().splitlines()[2:]
-    assert int(blocked.split()[1], 16) == 0
-    assert int(ignored.split()[1], 16) & HEARD == 0
+    assert log_of(side) == own
 
 
 def test_the_attempts_file_has_its_size_and_whole_lines_that_name_the_attempt(side: Side) -> None:

@@ -137,9 +137,10 @@ class Attempt:
         return {name for name in self.uploads if self.storage.get(self.key(name)) is not None}
 
     def manifest(self) -> Manifest:
-        """Commit the manifest as the service does, and read it."""
-        tags = self.storage.sent_tags(self.uploads["manifest"])
-        self.storage.commit(self.uploads["manifest"], tags)
+        """Commit the manifest as the service does, unless that was done, and read it."""
+        if "manifest" not in self.readable():
+            tags = self.storage.sent_tags(self.uploads["manifest"])
+            self.storage.commit(self.uploads["manifest"], tags)
         return decode_manifest(self.storage.get(self.key("manifest")) or b"")
 
     def commit(self) -> dict[str, bytes]:

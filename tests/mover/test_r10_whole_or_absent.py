@@ -1,83 +1,42 @@
 """R10: whatever is killed at whatever point, a result is whole, or it is not there.
 
 Every mover is a process of its own that is killed at every 5 % of a transfer, and started again as
-its container does; so is the launcher, and the storage goes away for a while.
+its container does; and at each of these points the storage goes away, for a while or for too long.
 """
 
 import contextlib
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Self
+from functools import partial
+from typing import Any
 
 import attrs
 import pytest
-from tests.faultproxy import Asked, Fault, FaultProxy, fault_proxy
+from tests.faultproxy import Fault, FaultProxy, fault_proxy
 from tests.mover.attempts import Attempt, problems
 from tests.mover.conftest import Begin
+from tests.mover.faults import COPY, DATA, EVERYWHERE, RESULT, WAYS, Outage, Readers, at_share, runs
 from tests.mover.objects import MIB, Objects, S3Objects, Storage
 from tests.s3 import S3Server
-from tests.support import PATIENCE, until
+from tests.support import PATIENCE
 
-from longshore.models import OutcomeKind, Output
+from longshore.errors import StorageUnavailable
+from longshore.models import Output
 from longshore.reasons import REASONS
-from longshore.staging import files
-from longshore_mover import sending
-from longshore_mover.fetching import RANGE
+from longshore.staging import StagingFailed, stage_in
+from longshore_mover import mover, sending
+from longshore_mover.mover import open_mover
+from longshore_mover.patience import Patience
+from longshore_mover.progress import Progress
 from longshore_mover.transport import HttpTransport
 
 pytestmark = [pytest.mark.kill, pytest.mark.thorough]
 
-DATA = random.Random(10).randbytes(4 * MIB)
 LARGE = random.Random(3).randbytes(16 * MIB)  # two ranges of one size
-RESULT = Output(name="result", max_size=8 * MIB)
-COPY = "cat in/0/text > out/result; echo said"
-#: every 5 % of a transfer
-STEPS = [percent / 100 for percent in range(0, 100, 5)]
-
-
-class Readers:
-    """Look all the time whether anything is readable that was not committed."""
-
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
-        self._ended = threading.Event()
-        self.looks = 0
-        self.found: set[str] = set()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        assert self.looks
-
-    def _look(self) -> None:
-        while not self._ended.wait(0.005):
-            self.looks += 1
-            self.found |= self._attempt.readable()
-
-
-def at_share(share: float, *, up: bool, size: int, act: Callable[[], Any]) -> Any:
-    """Return what does ``act`` once, when this share of what goes up, or down, has passed."""
-    passed, lock, done = [0], threading.Lock(), threading.Event()
-
-    def choose(asked: Asked) -> Fault | None:
-        if (asked.method == "PUT") != up:
-            return None
-        with lock:
-            before = passed[0]
-            passed[0] += asked.length if up else min(RANGE, size - before)
-            if done.is_set() or passed[0] <= share * size:
-                return None
-            done.set()
-        return Fault(up=up, at=max(0, int(share * size) - before), act=act, cut=True)
-
-    return choose
+#: seconds; an outage of this length ends the patience of a mover that is given no more
+LITTLE = 0.3
 
 
 def carried(
@@ -114,8 +73,8 @@ def kill_mover() -> None:
         holder[-1].movers[-1].kill()
 
 
-@pytest.mark.parametrize("share", STEPS)
-@pytest.mark.parametrize("way", ["down", "up"])
+@EVERYWHERE
+@WAYS
 def test_a_mover_killed_anywhere_goes_on(
     begin: Begin, objects: Objects, proxy: FaultProxy, way: str, share: float
 ) -> None:
@@ -125,63 +84,114 @@ def test_a_mover_killed_anywhere_goes_on(
     assert attempt.commit() == {"result": DATA, "log": b"said\n"}
 
 
-@pytest.mark.parametrize("share", STEPS[::4])
+@EVERYWHERE
+@WAYS
 def test_a_storage_away_for_less_than_the_allowance_costs_nothing_but_time(
-    begin: Begin, objects: Objects, proxy: FaultProxy, share: float
+    begin: Begin, objects: Objects, proxy: FaultProxy, way: str, share: float
 ) -> None:
-    timers: list[threading.Timer] = []
-
-    def go_away() -> None:
-        proxy.is_down = True
-        timers.append(threading.Timer(0.5, setattr, (proxy, "is_down", False)))
-        timers[-1].start()
-
-    choose = at_share(share, up=True, size=len(DATA), act=go_away)
+    outage = Outage(proxy)
+    choose = at_share(share, up=way == "up", size=len(DATA), act=outage)
     attempt = carried(begin, objects, proxy, choose)
-    for timer in timers:
-        timer.join()
-    assert len(timers) == len(attempt.movers) == 1
-    assert attempt.commit()["result"] == DATA
+    outage.join()
+    assert (len(attempt.movers), runs(attempt)) == (1, 1)
+    assert attempt.commit() == {"result": DATA, "log": b"said\n"}
 
 
-@pytest.mark.parametrize("share", STEPS[::4])
-def test_a_storage_away_for_longer_fails_with_a_code_that_says_so(
-    begin: Begin, objects: Objects, proxy: FaultProxy, share: float
-) -> None:
-    proxy.choose = at_share(
-        share, up=True, size=len(DATA), act=lambda: setattr(proxy, "is_down", True)
-    )
-    options = {"outage": timedelta(seconds=0.5)}
+def without_storage(
+    begin: Begin, objects: Objects, proxy: FaultProxy, *, up: bool, share: float
+) -> tuple[Attempt, dict[str, Any]]:
+    """Return an attempt whose storage went away for too long, and how its mover failed."""
+    go_away = partial(setattr, proxy, "is_down", True)
+    proxy.choose = at_share(share, up=up, size=len(DATA), act=go_away)
+    options = {"outage": timedelta(seconds=LITTLE)}
     attempt = begin(objects, RESULT, inputs={"text": DATA}, options=options)
     attempt.worker(COPY)
     with Readers(attempt) as readers:
         assert attempt.serve() == 4
     assert readers.found == set()
-    (said,) = [line for line in attempt.said() if line["what"] == "failed"]
+    said = next(line for line in attempt.said() if line["what"] == "failed")
     assert said["code"] in REASONS
-    assert "tried again for 0.5 s" in said["message"]
-    # and one of whose outputs alone it lost says so in the manifest
+    assert f"tried again for {LITTLE:g} s" in said["message"]
     proxy.is_down = False
+    return attempt, said
+
+
+@EVERYWHERE
+def test_results_that_a_storage_did_not_take_in_time_are_said_to_be_lost(
+    begin: Begin, objects: Objects, proxy: FaultProxy, share: float
+) -> None:
+    attempt, said = without_storage(begin, objects, proxy, up=True, share=share)
+    assert said["code"] == "output-unavailable"
+    # and one of whose outputs alone it lost says so in the manifest
     result = attempt.uploads["result"]
     proxy.choose = lambda asked: Fault(status=503) if result in asked.target else None
     assert attempt.serve() == 0
     assert problems(attempt.manifest()) == {"result": "output-unavailable"}
+    assert runs(attempt) == 1
 
 
-@pytest.mark.parametrize("share", STEPS[::4])
-def test_a_launcher_killed_while_its_inputs_come_is_said_never_to_have_run(
+@EVERYWHERE
+def test_without_an_input_that_did_not_come_in_time_a_worker_never_starts(
     begin: Begin, objects: Objects, proxy: FaultProxy, share: float
 ) -> None:
-    attempt = begin(objects, RESULT, inputs={"text": DATA})
-    launcher = attempt.worker(COPY)
-    until((attempt.place.directory / files.ATTEMPT).exists, "the launcher")
-    proxy.choose = at_share(share, up=False, size=len(DATA), act=launcher.kill)
-    with Readers(attempt) as readers:
-        assert attempt.serve() == 0
-    assert readers.found == set()
+    attempt, said = without_storage(begin, objects, proxy, up=False, share=share)
+    assert (said["name"], said["code"]) == ("text", "input-unavailable")
+    assert attempt.serve() == 0  # the storage is back, and hears what happened
+    check_that_it_never_ran(attempt)
+
+
+def check_that_it_never_ran(attempt: Attempt) -> None:
     manifest = attempt.manifest()
-    assert manifest.outcome is None or manifest.outcome.kind is OutcomeKind.LOST
-    assert manifest.outputs == ()
+    assert problems(manifest) == {"text": "input-unavailable"}
+    assert (manifest.outcome, manifest.outputs, runs(attempt)) == (None, (), 0)
+
+
+def test_control_a_mover_that_starts_a_worker_all_the_same_is_noticed(
+    begin: Begin, objects: Objects, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def careless(*given: Any) -> None:
+        with contextlib.suppress(StagingFailed):
+            stage_in(*given)
+
+    monkeypatch.setattr(mover, "stage_in", careless)
+    proxy.choose = at_share(0.5, up=False, size=len(DATA), act=lambda: None)
+    options = {"outage": timedelta(0)}
+    attempt = begin(objects, RESULT, inputs={"text": DATA}, options=options)
+    attempt.worker(COPY)
+    assert in_this_process(attempt) == 0
+    with pytest.raises(AssertionError):
+        check_that_it_never_ran(attempt)
+
+
+def test_control_a_mover_without_patience_does_not_outlast_an_outage(
+    begin: Begin, objects: Objects, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(self: Patience, what: str, *_: object, **__: object) -> None:
+        raise StorageUnavailable(what)
+
+    monkeypatch.setattr(Patience, "again", give_up)
+    proxy.choose = at_share(0.5, up=True, size=len(DATA), act=lambda: None)
+    attempt = begin(objects, RESULT, inputs={"text": DATA})
+    attempt.worker(COPY)
+    assert in_this_process(attempt) == 0
+    assert problems(attempt.manifest()) == {"result": "output-unavailable"}
+
+
+def in_this_process(attempt: Attempt) -> int:
+    """Carry an attempt where a test can change how that is done."""
+    carrying = open_mover(attempt.plan, Progress())
+    try:
+        return carrying.serve()
+    finally:
+        carrying._carriage._inner.close()  # type: ignore[attr-defined]  # of HTTP, as here
+
+
+def test_control_a_storage_that_shows_what_is_only_sent_is_noticed(
+    begin: Begin, objects: Objects, proxy: FaultProxy
+) -> None:
+    objects.at_upload = lambda upload, _: objects.put(objects.uploads[upload].name, b"half")
+    with pytest.raises(AssertionError, match="result"):
+        carried(begin, objects, proxy, lambda _: None)
 
 
 def test_of_an_attempt_that_was_given_up_nothing_can_be_committed(
@@ -229,8 +239,8 @@ class TestOnS3:
         signer = attrs.evolve(s3_server, endpoint=proxy.url).client()
         return S3Objects(s3_server.client(), bucket, signer)
 
-    @pytest.mark.parametrize("share", STEPS)
-    @pytest.mark.parametrize("way", ["down", "up"])
+    @EVERYWHERE
+    @WAYS
     def test_a_mover_killed_anywhere_goes_on(
         self, begin: Begin, s3: S3Objects, proxy: FaultProxy, way: str, share: float
     ) -> None:

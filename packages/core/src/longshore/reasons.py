@@ -86,6 +86,12 @@ _SENTENCES: Mapping[Fault, Mapping[str, tuple[str, str]]] = {
             "the provider must install bubblewrap, podman or docker, or allow isolation = none",
         ),
         "image-unavailable": ("the workflow's image could not be had", "tell the provider"),
+        "image-not-found": ("there is no such image", "the provider must correct the workflow"),
+        "image-forbidden": (
+            "the registry does not give out the workflow's image",
+            "the provider must correct the credentials for the registry",
+        ),
+        "disrupted": ("the platform ended the job while it ran", "submit it again"),
         "start-timeout": ("the job did not start in time", "submit it again later"),
         "stage-in-timeout": ("the inputs did not arrive in time", "submit it again later"),
         "internal": ("an error of Longshore itself", "tell the provider"),
@@ -110,7 +116,9 @@ _SENTENCES: Mapping[Fault, Mapping[str, tuple[str, str]]] = {
     },
 }
 #: what the platform failed at may go well another time, but for these
-_STAYS = frozenset({"backend-refused", "isolation-unavailable"})
+_STAYS = frozenset(
+    {"backend-refused", "image-forbidden", "image-not-found", "isolation-unavailable"}
+)
 REASONS: Mapping[str, Reason] = MappingProxyType(
     {
         code: Reason(

@@ -6,17 +6,14 @@ import io
 import lzma
 import os
 import stat
-import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies as st
@@ -24,34 +21,10 @@ from hypothesis import given, settings, strategies as st
 from longshore.errors import ArchiveRefused
 from longshore.staging import archives
 from longshore.staging.archives import safe_segments, unpack
+from longshore.testing.hostile import ARCHIVES, MIB, HostileArchive, zip_of
 
 Tar = Callable[..., bytes]
 Unpacked = Callable[..., dict[str, bytes]]
-MIB = 1024**2
-
-
-def zip_of(
-    *members: tuple[str | zipfile.ZipInfo, bytes], compression: int = zipfile.ZIP_DEFLATED
-) -> bytes:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        for name, content in members:
-            archive.writestr(name, content)
-    return stream.getvalue()
-
-
-def zip_info(name: str, mode: int = 0, **fields: Any) -> zipfile.ZipInfo:
-    info = zipfile.ZipInfo(name)
-    info.create_system, info.external_attr = 3, mode << 16
-    for field, value in fields.items():
-        setattr(info, field, value)
-    return info
-
-
-def patched(archive: bytes, old: bytes, new: bytes) -> bytes:
-    assert len(old) == len(new)
-    assert old in archive
-    return archive.replace(old, new)
 
 
 def outside(into: Path) -> list[Path]:
@@ -155,64 +128,34 @@ class TestOrdinaryArchives:
         assert unpacked(tar([("file", "inner.zip", inner)])) == {"inner.zip": inner}
 
 
-BAD_NAMES = (
-    "/etc/passwd",
-    "//etc/passwd",
-    "../escaped",
-    "a/../../escaped",
-    "a/..",
-    "..",
-    "a\\..\\..\\escaped",
-    "C:evil",
-    "c:/evil",
-    "x" * 256,
-    "é" * 128,
-    "/".join("d" * 65),
-    "d/" * 3000 + "x",
-)
+class TestHostileArchives:
+    @pytest.mark.parametrize("archive", ARCHIVES, ids=str)
+    def test_an_archive_that_breaks_a_rule_is_refused_and_nothing_of_it_leads_out(
+        self, unpacked: Unpacked, into: Path, archive: HostileArchive
+    ) -> None:
+        packed = archive.make()
+        with pytest.raises(ArchiveRefused, match=archive.says):
+            unpacked(packed)
+        assert outside(into) == []
+        found = [path.lstat() for path in into.rglob("*")]
+        assert all(stat.S_ISREG(it.st_mode) or stat.S_ISDIR(it.st_mode) for it in found)
+        assert sum(it.st_size for it in found if stat.S_ISREG(it.st_mode)) <= bound(packed)
+
+    def test_what_was_there_first_stays(self, tar: Tar, unpacked: Unpacked, into: Path) -> None:
+        with pytest.raises(ArchiveRefused, match="twice"):
+            unpacked(tar([("file", "a", b"1"), ("file", "./a", b"2")]))
+        assert (into / "a").read_bytes() == b"1"
+
+    def test_a_dictionary_of_a_usual_size_is_no_harm(self, unpacked: Unpacked) -> None:
+        assert unpacked(lzma.compress(bytes(10240))) == {}
+
+
+def bound(packed: bytes) -> int:
+    """Return how many bytes may be written of an archive before it is found to be a bomb."""
+    return 10 * MIB + 100 * len(packed)
 
 
 class TestNames:
-    @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-    @pytest.mark.parametrize("kind", ["file", "directory"])
-    @pytest.mark.parametrize("name", BAD_NAMES)
-    def test_a_tar_name_that_leads_out_is_refused(
-        self, tar: Tar, unpacked: Unpacked, into: Path, name: str, kind: str, tar_format: int
-    ) -> None:
-        with pytest.raises(ArchiveRefused, match="member"):
-            unpacked(tar([(kind, name, b"" if kind == "file" else None)], tar_format=tar_format))
-        assert outside(into) == []
-
-    @pytest.mark.parametrize("name", BAD_NAMES)
-    def test_a_zip_name_that_leads_out_is_refused(
-        self, unpacked: Unpacked, into: Path, name: str
-    ) -> None:
-        with pytest.raises(ArchiveRefused, match="member"):
-            unpacked(zip_of((name, b"x")))
-        assert outside(into) == []
-
-    @pytest.mark.parametrize("raw", [b".", b"./", b"a/", b"a\0b", b"\xff\xfe", b"\xed\xa0\x80"])
-    def test_a_name_that_is_none_is_refused(self, unpacked: Unpacked, raw: bytes) -> None:
-        placeholder = b"N" * len(raw)
-        archive = zip_of((placeholder.decode(), b"content"))
-        with pytest.raises(ArchiveRefused, match="member"):
-            unpacked(patched(archive, placeholder, raw))
-
-    def test_a_tar_name_that_is_not_utf_8_is_refused(self, unpacked: Unpacked) -> None:
-        with tarfile.open(
-            fileobj=(stream := io.BytesIO()),
-            mode="w",
-            encoding="latin-1",
-            format=tarfile.GNU_FORMAT,
-        ) as archive:
-            archive.addfile(tarfile.TarInfo("Grüße"))
-        with pytest.raises(ArchiveRefused, match="UTF-8"):
-            unpacked(stream.getvalue())
-
-    def test_an_empty_tar_name_is_refused(self, tar: Tar, unpacked: Unpacked) -> None:
-        with pytest.raises(ArchiveRefused, match="empty name"):
-            unpacked(tar([("file", "", b"")]))
-
     @settings(deadline=None)
     @given(st.text(max_size=40) | st.binary(max_size=40))
     def test_whatever_the_name_it_is_refused_or_stays_below(self, name: str | bytes) -> None:
@@ -227,116 +170,12 @@ class TestNames:
 
 
 class TestKinds:
-    @pytest.mark.parametrize(
-        ("kind", "target"),
-        [
-            ("link", "/etc/passwd"),
-            ("link", "harmless"),
-            ("hard link", "/etc/passwd"),
-            ("hard link", "../../x"),
-            ("pipe", None),
-            ("device", None),
-            ("block device", None),
-            ("sparse", None),
-            ("unknown", None),
-        ],
-    )
-    @pytest.mark.parametrize("tar_format", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
-    def test_what_is_no_file_or_directory_is_refused(
-        self, tar: Tar, unpacked: Unpacked, into: Path, kind: str, target: Any, tar_format: int
-    ) -> None:
-        with pytest.raises(ArchiveRefused, match="never unpacked"):
-            unpacked(tar([(kind, "odd", target)], tar_format=tar_format))
-        assert list(into.iterdir()) == []
-
-    def test_a_link_and_then_a_file_through_it_reaches_nothing(
-        self, tar: Tar, unpacked: Unpacked, into: Path
-    ) -> None:
-        archive = tar([("link", "way", "../"), ("file", "way/escaped", b"gotcha")])
-        with pytest.raises(ArchiveRefused):
-            unpacked(archive)
-        assert outside(into) == []
-
-    @pytest.mark.parametrize(
-        "mode", [stat.S_IFLNK | 0o777, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK]
-    )
-    def test_a_zip_member_with_a_unix_mode_of_something_else_is_refused(
-        self, unpacked: Unpacked, mode: int
-    ) -> None:
-        with pytest.raises(ArchiveRefused, match="never unpacked"):
-            unpacked(zip_of((zip_info("odd", mode), b"/etc/passwd")))
-
-    @pytest.mark.parametrize(
-        "second",
-        [
-            ("file", "a", b"2"),
-            ("directory", "a", None),
-            ("file", "a/b", b"2"),
-            ("file", "./a", b"2"),
-        ],
-    )
-    def test_a_name_that_is_taken_is_refused(
-        self, tar: Tar, unpacked: Unpacked, into: Path, second: tuple[str, str, Any]
-    ) -> None:
-        with pytest.raises(ArchiveRefused, match=r"twice|no directory"):
-            unpacked(tar([("file", "a", b"1"), second]))
-        assert (into / "a").read_bytes() == b"1"
-
-    def test_a_file_over_a_directory_is_refused(self, tar: Tar, unpacked: Unpacked) -> None:
-        with pytest.raises(ArchiveRefused, match="twice"):
-            unpacked(tar([("file", "a/b", b"1"), ("file", "a", b"2")]))
-
     def test_the_same_directory_twice_is_no_harm(self, tar: Tar, unpacked: Unpacked) -> None:
         assert unpacked(tar([("directory", "a", None)] * 2)) == {"a/": b""}
-
-    def test_a_pax_header_cannot_smuggle_a_name_a_size_or_a_sparse_map(
-        self, unpacked: Unpacked, into: Path
-    ) -> None:
-        for headers in (
-            {"path": "../escaped"},
-            {"path": "a\0b"},
-            {"size": "-1"},
-            {"size": "1e9"},
-            {"GNU.sparse.major": "1", "GNU.sparse.realsize": str(10**15)},
-        ):
-            info = tarfile.TarInfo("fine")
-            info.pax_headers = headers
-            archive = info.tobuf(tarfile.PAX_FORMAT) + bytes(1024)
-            with pytest.raises(ArchiveRefused):
-                unpacked(archive)
-        assert outside(into) == []
-
-    @pytest.mark.parametrize("headers", [{"path": "x"}, {"size": "5"}, {"GNU.sparse.map": "0,1"}])
-    def test_a_global_header_that_changes_members_is_refused(
-        self, unpacked: Unpacked, headers: dict[str, str]
-    ) -> None:
-        archive = tarfile.TarInfo.create_pax_global_header(headers) + bytes(1024)
-        with pytest.raises(ArchiveRefused, match="global"):
-            unpacked(archive)
 
     def test_a_comment_as_git_writes_it_is_no_harm(self, tar: Tar, unpacked: Unpacked) -> None:
         comment = tarfile.TarInfo.create_pax_global_header({"comment": "0" * 40})
         assert unpacked(comment + tar([("file", "a", b"1")])) == {"a": b"1"}
-
-    def test_an_encrypted_zip_member_is_refused(self, unpacked: Unpacked) -> None:
-        archive = zip_of((zip_info("secret", flag_bits=0), b"x"))
-        at = archive.index(b"PK\1\2") + 8
-        with pytest.raises(ArchiveRefused, match="encrypted"):
-            unpacked(archive[:at] + b"\1" + archive[at + 1 :])
-
-    @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-    def test_an_unusual_zip_compression_is_refused(
-        self, unpacked: Unpacked, compression: int
-    ) -> None:
-        with pytest.raises(ArchiveRefused, match="compression method"):
-            unpacked(zip_of(("a", b"x"), compression=compression))
-
-    def test_a_zip_whose_directory_and_members_disagree_is_refused(
-        self, unpacked: Unpacked
-    ) -> None:
-        archive = zip_of(("good", b"x"))
-        with pytest.raises(ArchiveRefused, match="disagree"):
-            unpacked(archive.replace(b"good", b"evil", 1))
 
 
 class TestBounds:
@@ -370,79 +209,8 @@ class TestBounds:
             unpacked(zip_of(*((str(n), b"") for n in range(11))), max_members=10)
         assert list(into.iterdir()) == []
 
-    def test_a_bomb_of_zeros_in_a_zip_is_refused(self, unpacked: Unpacked, into: Path) -> None:
-        archive = zip_of(("zeros", bytes(200 * MIB)))
-        assert len(archive) < MIB
-        with pytest.raises(ArchiveRefused, match="100 times its size"):
-            unpacked(archive)
-        assert (into / "zeros").stat().st_size <= 10 * MIB + 100 * len(archive)
-
-    @pytest.mark.parametrize("compression", ["gz", "bz2", "xz"])
-    def test_a_bomb_of_zeros_in_a_tar_is_refused(
-        self, tar: Tar, unpacked: Unpacked, compression: str
-    ) -> None:
-        archive = tar([("file", "zeros", bytes(40 * MIB))], compression=compression)
-        with pytest.raises(ArchiveRefused, match="100 times its size"):
-            unpacked(archive)
-
     def test_zeros_within_the_allowance_are_no_bomb(self, tar: Tar, unpacked: Unpacked) -> None:
         assert unpacked(tar([("file", "zeros", bytes(9 * MIB))], compression="gz"))
-
-    def test_members_that_share_their_data_count_each_time(self, unpacked: Unpacked) -> None:
-        single = zip_of((zip_info("a"), os.urandom(1000)), compression=zipfile.ZIP_STORED)
-        start = single.index(b"PK\1\2")
-        end = single.index(b"PK\5\6")
-        entries = single[start:end] * 50
-        tail = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, 50, 50, len(entries), start, 0)
-        with pytest.raises(ArchiveRefused, match="twice"):
-            unpacked(single[:start] + entries + tail)
-
-    def test_headers_without_members_count_too(self, unpacked: Unpacked) -> None:
-        header = tarfile.TarInfo("x")
-        header.type, header.size = tarfile.XHDTYPE, MIB
-        record = b"30 comment=".ljust(29, b"c") + b"\n"
-        block = header.tobuf(tarfile.USTAR_FORMAT) + record + bytes(MIB - len(record))
-        with pytest.raises(ArchiveRefused, match="100 times its size"):
-            unpacked(gzip.compress(block * 30))
-
-    @pytest.mark.parametrize(
-        "data", [b"\n", b"=\n", b"0 a=\n", b"5a=b\n", b"3 =\n5 a=b\n", b"99 a=b\n", b"\n 1=\n"]
-    )
-    def test_an_extended_header_that_is_none_is_refused(
-        self, unpacked: Unpacked, data: bytes
-    ) -> None:
-        header = tarfile.TarInfo("x")
-        header.type, header.size = tarfile.XHDTYPE, len(data)
-        with pytest.raises(ArchiveRefused, match="damaged"):
-            unpacked(header.tobuf(tarfile.USTAR_FORMAT) + data.ljust(512, b"\0") + bytes(1024))
-
-    @pytest.mark.parametrize("size", [2 * MIB, 10**12])
-    @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-    def test_an_extended_header_of_any_size_is_not_taken_into_memory(
-        self, unpacked: Unpacked, size: int, kind: bytes
-    ) -> None:
-        header = tarfile.TarInfo("x")
-        header.type, header.size = kind, size
-        with pytest.raises(ArchiveRefused, match="extended header of"):
-            unpacked(header.tobuf(tarfile.GNU_FORMAT) + bytes(3 * MIB))
-
-    def test_a_sparse_member_of_a_petabyte_is_refused(self, unpacked: Unpacked) -> None:
-        header = tarfile.TarInfo("x")
-        header.type, header.size = tarfile.GNUTYPE_SPARSE, 10**15
-        with pytest.raises(ArchiveRefused, match="sparse"):
-            unpacked(header.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
-
-    def test_xz_that_wants_gibibytes_of_memory_is_refused(self, unpacked: Unpacked) -> None:
-        small = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": MIB}]
-        archive = lzma.compress(bytes(10240), filters=small)
-        assert unpacked(archive) == {}
-        # the dictionary's size is one byte of a header whose checksum follows
-        at = archive.index(b"\x21\x01") + 2
-        block = bytearray(archive[12 : 12 + 8])
-        block[at - 12] = 0x25
-        forged = archive[:12] + bytes(block) + struct.pack("<I", zlib.crc32(block))
-        with pytest.raises(ArchiveRefused, match=r"[Mm]emory"):
-            unpacked(forged + archive[24:])
 
     @pytest.mark.parametrize("kind", ["tar.gz", "zip"])
     def test_memory_stays_flat_over_hundreds_of_mebibytes(self, tmp_path: Path, kind: str) -> None:
@@ -499,25 +267,6 @@ class TestDamage:
             place.mkdir()
             with pytest.raises(ArchiveRefused):
                 unpack(io.BytesIO(whole[:length]), place, max_unpacked=MIB)
-
-    @pytest.mark.parametrize(
-        "archive", [b"", b"#!/bin/sh\n" * 100, b"PK\3\4", b"\x1f\x8b", b"BZh9"]
-    )
-    def test_what_is_no_archive_is_refused(self, unpacked: Unpacked, archive: bytes) -> None:
-        with pytest.raises(ArchiveRefused):
-            unpacked(archive)
-
-    @pytest.mark.parametrize("tail", [b"hidden", bytes(2 * MIB)])
-    def test_data_behind_the_end_is_refused(
-        self, tar: Tar, unpacked: Unpacked, tail: bytes
-    ) -> None:
-        with pytest.raises(ArchiveRefused, match="behind its end"):
-            unpacked(tar([("file", "a", b"1")]) + tail)
-
-    def test_a_wrong_checksum_in_a_zip_is_refused(self, unpacked: Unpacked) -> None:
-        archive = zip_of(("a", b"original"), compression=zipfile.ZIP_STORED)
-        with pytest.raises(ArchiveRefused, match="checksum"):
-            unpacked(archive.replace(b"original", b"tampered"))
 
     @settings(max_examples=300, deadline=None)
     @given(st.data())

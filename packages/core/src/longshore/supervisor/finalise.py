@@ -30,12 +30,13 @@ class Finaliser:
         self._storage = storage
         self._ledger = ledger
 
-    async def finalise(self, job: Job, workflow: Workflow) -> Job:
+    async def finalise(self, job: Job, workflow: Workflow, lack: str = "") -> Job:
         """Commit what the attempt's manifest says, and return the final job.
 
         Call it when the engine is done with the attempt: what is not sent by then never comes.
         SUCCEEDED guarantees that the worker ended with 0 before anyone asked it to stop, and that
-        every required output is committed, whole and with its checksum.
+        every required output is committed, whole and with its checksum. ``lack`` is what the engine
+        knows of results that never came.
 
         Raises:
             StorageUnavailable: nothing is decided; call it again.
@@ -49,7 +50,7 @@ class Finaliser:
             done, products, problems = await self._commit(manifest, transfers, workflow)
         target, why = verdict(job)
         if target is JobState.SUCCEEDED:
-            why = _shortcoming(manifest, workflow, products, problems)
+            why = _shortcoming(manifest, workflow, products, problems, lack)
             target = JobState.SUCCEEDED if why is None else JobState.FAILED
         step = Step(target, {"products": tuple(products), "reason": why})
         return await self._ledger.change(
@@ -115,10 +116,11 @@ def _shortcoming(
     workflow: Workflow,
     products: Sequence[Product],
     problems: Mapping[str, Reason],
+    lack: str,
 ) -> Reason | None:
     """Return why a worker that ended with 0 did not succeed; None where it did."""
     if manifest is None:
-        return reason("manifest-missing")
+        return reason("manifest-missing", lack)
     there = {product.name for product in products}
     for output in workflow.outputs.values():
         if output.required and output.name not in there:

@@ -200,7 +200,7 @@ class Supervisor:
             if job.dispatched:  # else its create is repeated first
                 self._dispatcher.occupy(job)
             if job.state is JobState.STAGING_OUT and seen.phase in _OVER:
-                self._begin("finalise", job.id, partial(self._finalise, job))
+                self._begin("finalise", job.id, partial(self._finalise, job, seen.message))
 
     async def _drop(self, stale: RunRef) -> None:
         """Remove an attempt that another one followed."""
@@ -244,7 +244,7 @@ class Supervisor:
                 job = await self._apply(seen)
                 is_ours = job.attempt == seen.attempt and seen.phase in _OVER
                 if is_ours and job.state is JobState.STAGING_OUT:
-                    await self._finalise(job)
+                    await self._finalise(job, seen.message)
 
     async def _resync(self) -> None:
         """Compare the engine's list with the store; recovery is the running path."""
@@ -283,10 +283,10 @@ class Supervisor:
 
     # the end
 
-    async def _finalise(self, job: Job) -> None:
+    async def _finalise(self, job: Job, lack: str = "") -> None:
         job = await self._ledger.job(job.id)
         if not job.is_final:  # else its deadline was faster: nothing of it is committed any more
-            await self._finaliser.finalise(job, await self._workflow(job))
+            await self._finaliser.finalise(job, await self._workflow(job), lack)
 
     async def _settle(self, job: Job) -> None:
         """Remove what a final job left in the engine, and drop uploads that nobody commits.

@@ -32,6 +32,9 @@ _CLEAN_LIMIT = 10.0
 _EXIT_FILE_LIMIT = 2.0
 _CONTROL_LIMIT = 30
 _LOOK = 64 * 1024
+#: what the keeper, Python, or whoever started the service (a shell with `&`) may ignore: no
+#: business of a worker
+_IGNORED = (signal.SIGINT, signal.SIGQUIT, signal.SIGPIPE, signal.SIGXFSZ)
 #: why a command could not be executed, and what a shell would have answered
 _EXEC_ERRORS = {
     errno.ENOENT: (127, "command-not-found"),
@@ -85,7 +88,7 @@ def start(path: str, order: Order, cage: Cage | None) -> "Worker | Ended":
             file_actions=actions,
             setsid=True,
             setsigmask=(),
-            setsigdef=(signal.SIGPIPE, signal.SIGXFSZ),
+            setsigdef=_IGNORED,
         )
     except OSError as exc:
         if exc.errno not in _EXEC_ERRORS:
