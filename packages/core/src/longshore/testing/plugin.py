@@ -3,6 +3,7 @@
 import pytest
 
 pytest.register_assert_rewrite(
+    "longshore.testing.hostile",
     "longshore.testing.storage_backend",
     "longshore.testing.lab",
     "longshore.testing.store",
