@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+from tests.ports import free_port
 from tests.s3sending import send
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def start_s3(
     running: list[Path] = []
 
     def start(*flags: str) -> S3Server:
-        server = S3Server(f"http://127.0.0.1:{_free_port()}", tmp_path_factory.mktemp("s3"))
+        server = S3Server(f"http://127.0.0.1:{free_port()}", tmp_path_factory.mktemp("s3"))
         running.append(server.directory)
         return attrs.evolve(server, endpoint=server.start(*flags).split()[-1])
 
@@ -149,10 +149,3 @@ def bucket(s3_client: Any, request: pytest.FixtureRequest) -> str:
     name = f"{words.strip('-')[:40]}-{uuid.uuid4().hex[:8]}"
     s3_client.create_bucket(Bucket=name)
     return name
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
-from tests.http_faults.http import BROKEN, Answer, Client, free_port
+from tests.http_faults.http import BROKEN, Answer, Client
 from tests.http_faults.mutations import mutated
 from tests.kill.harness import Harness, Tally
+from tests.ports import free_port
 from tests.serving import Service, serving
 from tests.support import attempts_in, end_processes_of, processes_of, until
 

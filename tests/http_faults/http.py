@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import socket
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
@@ -90,17 +89,3 @@ class Client:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def free_port() -> int:
-    """Return a port that no connection out of this machine gets while the server is away."""
-    first = 10_000
-    for port in range(first, first + 10_000):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise AssertionError("no port is free")

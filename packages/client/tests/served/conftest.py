@@ -3,7 +3,6 @@
 import contextlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +12,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from tests.ports import free_port
 
 from longshore_client import Client
 
@@ -98,19 +98,12 @@ echo "end" | tee $LS_OUTPUT_DATA
 """
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 class Served:
     """A server, its state, and its tokens."""
 
     def __init__(self, directory: Path, rate: int, burst: int) -> None:
         self.home = directory / "state"
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.config = directory / "longshore.toml"
         self.config.write_text(_SETTINGS.format(rate=rate, burst=burst))
