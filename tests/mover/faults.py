@@ -26,10 +26,13 @@ WAYS = pytest.mark.parametrize("way", ["down", "up"])
 
 
 class Readers:
-    """Look all the time whether anything is readable that was not committed."""
+    """Look all the time whether anything is readable that was not committed.
 
-    def __init__(self, attempt: Attempt) -> None:
-        self._attempt = attempt
+    ``readable`` returns what is, now.
+    """
+
+    def __init__(self, readable: Callable[[], set[str]]) -> None:
+        self._readable = readable
         self._ended = threading.Event()
         self.looks = 0
         self.found: set[str] = set()
@@ -47,7 +50,7 @@ class Readers:
     def _look(self) -> None:
         while not self._ended.wait(0.005):
             self.looks += 1
-            self.found |= self._attempt.readable()
+            self.found |= self._readable()
 
 
 class Outage:

@@ -45,7 +45,7 @@ def test_killed_while_the_inputs_come_a_worker_is_said_never_to_have_run(
             attempt.movers[-1].kill()
 
     proxy.choose = at_share(share, up=False, size=len(DATA), act=act)
-    with Readers(attempt) as readers:
+    with Readers(attempt.readable) as readers:
         attempt.begin()
         carry(attempt)
     assert readers.found == set()
@@ -68,7 +68,7 @@ def test_killed_while_it_writes_a_worker_is_lost_and_what_it_wrote_is_kept(
     size = int(share * len(DATA))
     attempt = begin(objects, RESULT, inputs={"text": DATA})
     pids = {"launcher": attempt.worker(writes(size)).pid, "mover": attempt.begin().pid}
-    with Readers(attempt) as readers:
+    with Readers(attempt.readable) as readers:
         attempt.place.said()
         pids["worker"] = attempt.place.pid("pid")
         kill(pids[name] for name in killed)

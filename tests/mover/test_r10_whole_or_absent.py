@@ -55,7 +55,7 @@ def carried(
     holder.append(attempt)
     launcher = attempt.worker(COPY)
     # a client of a server that is killed would only see that
-    with Readers(attempt) if watched else contextlib.nullcontext() as readers:
+    with Readers(attempt.readable) if watched else contextlib.nullcontext() as readers:
         while (code := attempt.begin().wait(PATIENCE)) != 0:
             assert code < 0, attempt.errors()  # killed, and nothing else
             assert len(attempt.movers) < 4
@@ -106,7 +106,7 @@ def without_storage(
     options = {"outage": timedelta(seconds=LITTLE)}
     attempt = begin(objects, RESULT, inputs={"text": DATA}, options=options)
     attempt.worker(COPY)
-    with Readers(attempt) as readers:
+    with Readers(attempt.readable) as readers:
         assert attempt.serve() == 4
     assert readers.found == set()
     said = next(line for line in attempt.said() if line["what"] == "failed")

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import attrs
 import pytest
 from tests.faultproxy import Asked, Fault, fault_proxy
-from tests.mover.faults import EVERYWHERE, WAYS, Outage, at_share
+from tests.mover.faults import EVERYWHERE, WAYS, Outage, Readers, at_share
 from tests.on_s3.ways import Ways
 from tests.s3 import ACCESS_KEY, SECRET_KEY, S3Server
 from tests.serving import SETTINGS, Service, end_everything, serving
@@ -112,34 +112,13 @@ class Provider:
         seen = [it for it in self.ways.of_service.seen if it.method == "POST"]
         return {self.key_of(it) for it in seen if "uploadId=" in it.target}
 
+    def too_early(self, job: str) -> set[str]:
+        """Return what of a job is readable that was not yet committed."""
+        readable = self.readable(job)  # before what was asked for
+        return readable - self.committed()
+
     def key_of(self, asked: Asked) -> str:
         return asked.target.partition("?")[0].removeprefix(f"/{self.bucket}/")
-
-
-class Readers:
-    """Look all the time whether anything of a job is readable that was not yet committed."""
-
-    def __init__(self, provider: Provider, job: str) -> None:
-        self._provider, self._job = provider, job
-        self._ended = threading.Event()
-        self.looks = 0
-        self.found: set[str] = set()
-        self._thread = threading.Thread(target=self._look)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-        assert self.looks
-
-    def _look(self) -> None:
-        while not self._ended.wait(0.02):
-            self.looks += 1
-            readable = self._provider.readable(self._job)  # before what was asked for
-            self.found |= readable - self._provider.committed()
 
 
 @contextmanager
@@ -191,7 +170,7 @@ def test_a_storage_away_for_less_than_the_allowance_costs_a_job_nothing_but_time
     outage = Outage(patient.ways.of_jobs, patient.ways.of_service)
     patient.ways.of_jobs.choose = at_share(share, up=way == "up", size=len(DATA), act=outage)
     job = patient.run(mark)
-    with Readers(patient, job.id) as readers:
+    with Readers(lambda: patient.too_early(job.id)) as readers:
         assert job.result()["copy"].read_bytes() == DATA
     outage.join()
     assert readers.found == set()
@@ -209,7 +188,10 @@ def test_a_storage_away_for_longer_fails_a_job_with_a_code_that_says_so(
     go_away = partial(setattr, of_jobs, "is_down", True)
     of_jobs.choose = at_share(share, up=way == "up", size=len(DATA), act=go_away)
     job = impatient.run(mark)
-    with Readers(impatient, job.id) as readers, pytest.raises(JobFailed) as failed:
+    with (
+        Readers(lambda: impatient.too_early(job.id)) as readers,
+        pytest.raises(JobFailed) as failed,
+    ):
         job.result()
     of_jobs.is_down = False
     assert "tried again for 0.3 s" in failed.value.message
@@ -233,7 +215,7 @@ def test_a_service_killed_under_way_finds_the_job_and_its_results_when_it_is_bac
     patient.ways.of_jobs.choose = at_share(share, up=way == "up", size=len(DATA), act=act)
     job = patient.run(mark)
     has_begun.set()
-    with Readers(patient, job.id) as readers:
+    with Readers(lambda: patient.too_early(job.id)) as readers:
         patient.service.process.wait(PATIENCE)
         patient.start()
         again = patient.client.job(job.id)
@@ -261,6 +243,6 @@ def test_control_a_result_that_lies_at_its_key_before_it_is_committed_is_noticed
 
     patient.ways.of_jobs.choose = choose
     job = patient.run(mark)
-    with Readers(patient, job.id) as readers:
+    with Readers(lambda: patient.too_early(job.id)) as readers:
         job.result()
     assert [key.rpartition("/")[2] for key in readers.found] == ["copy"]
